@@ -1,0 +1,18 @@
+"""G2N: agents whose hidden units are gated by chromosomes that a genetic algorithm evolves."""
+
+from rlgen.agents.g2n.g2ac import G2AC
+from rlgen.agents.g2n.g2ppo import G2PPO
+from rlgen.agents.g2n.gates import GatedMlpExtractor
+from rlgen.agents.g2n.policy import GatedActorCriticCnnPolicy, GatedActorCriticPolicy
+from rlgen.agents.g2n.population import GeneticOptions, next_generation, selection_probabilities
+
+__all__ = [
+    "G2AC",
+    "G2PPO",
+    "GatedActorCriticCnnPolicy",
+    "GatedActorCriticPolicy",
+    "GatedMlpExtractor",
+    "GeneticOptions",
+    "next_generation",
+    "selection_probabilities",
+]

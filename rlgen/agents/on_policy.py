@@ -1,0 +1,249 @@
+"""The fast rollout under SB3's on-policy interface, shared by all our on-policy agents.
+
+Scope: an ``OnPolicyAlgorithm`` keeps its constructor, callbacks, logger, ``learn``, ``save`` and
+``load``; only how a rollout is collected (and, in the subclasses, how an update is computed)
+changes. ``fast=False`` runs SB3's own code, line for line. Policies that the fast path does not
+know (state-dependent exploration, dictionary observations, multi-discrete or binary actions,
+separate extractors) take SB3's road by themselves; ``why_not_fast`` tells why.
+
+What the fast path computes differs from SB3 by rounding only; it draws actions and minibatches
+from its own NumPy generators, so the same seed gives other samples of the same distributions.
+"""
+
+from collections import defaultdict
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
+
+from rlgen.agents.network import ActorCriticNetwork, why_unsupported
+from rlgen.agents.rollout import TensorRollout
+from rlgen.core.device import keep_large_blocks, resolve_precision, torch_threads
+from rlgen.core.errors import NonFiniteLossError
+from rlgen.core.seeding import spawn_generators
+
+Self = TypeVar("Self", bound="FastOnPolicy")
+
+
+class FastOnPolicy(OnPolicyAlgorithm):
+    """Mix-in before one of SB3's on-policy algorithms.
+
+    Args:
+        *args: As the SB3 algorithm takes them.
+        fast: Use the fast path where the policy allows it; False runs SB3's code unchanged.
+        precision: ``fp32``, ``bf16`` or ``auto`` (bf16 where this machine gains from it), for
+            convolutional networks; small networks always compute in fp32.
+        n_threads: Torch threads while learning; None: one for small networks on the CPU, else
+            torch's own setting.
+        **kwargs: As the SB3 algorithm takes them.
+
+    Attributes:
+        why_not_fast: Why SB3's road is taken, or None on the fast path.
+        generators: The NumPy generators of actions, minibatches and the genetic algorithm.
+    """
+
+    rollout_buffer: TensorRollout  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        *args: Any,
+        fast: bool = True,
+        precision: str = "auto",
+        n_threads: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.fast = fast
+        self.precision = precision
+        self.n_threads = n_threads
+        self.why_not_fast: str | None = None
+        self.generators: dict[str, np.random.Generator] = {}
+        super().__init__(*args, **kwargs)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if not self.generators:  # a loaded model brings its own, in the state it had
+            self.generators = spawn_generators(self.seed, "actions", "minibatches", "genes")
+        self.why_not_fast = why_unsupported(self.policy) if self.fast else "fast=False"
+        if self.rollout_buffer_class is not None and not issubclass(
+            self.rollout_buffer_class, TensorRollout
+        ):
+            standard = self.rollout_buffer_class.__name__ in ("RolloutBuffer", "DictRolloutBuffer")
+            self.why_not_fast = self.why_not_fast or (None if standard else "own rollout buffer")
+        if self.why_not_fast is not None:
+            return
+        convolutional = self.policy.features_extractor_class.__name__ != "FlattenExtractor"
+        dtype = resolve_precision(self.precision, self.device) if convolutional else torch.float32
+        self.network = ActorCriticNetwork(self.policy, dtype)
+        self.rollout_buffer = TensorRollout(
+            self.network,
+            self.n_steps,
+            self.n_envs,
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+        )
+        if self.n_threads is None and self.device.type == "cpu" and not convolutional:
+            self.n_threads = 1
+        if convolutional:
+            keep_large_blocks()
+        _fuse(self.policy.optimizer)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "network"]
+
+    def learn(
+        self: Self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int | None = None,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Trains the agent; see SB3's ``learn``, whose defaults stand where None is given.
+
+        Raises:
+            NonFiniteLossError: If a loss term becomes NaN or infinite.
+        """
+        options: dict[str, Any] = {"tb_log_name": tb_log_name or type(self).__name__}
+        if log_interval is not None:
+            options["log_interval"] = log_interval
+        with torch_threads(self.n_threads):
+            return super().learn(
+                total_timesteps,
+                callback,
+                reset_num_timesteps=reset_num_timesteps,
+                progress_bar=progress_bar,
+                **options,
+            )
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: Any,
+        n_rollout_steps: int,
+    ) -> bool:
+        """Collects one rollout with the current policy; see SB3's method of that name.
+
+        Returns:
+            False if a callback asked to stop.
+        """
+        if self.why_not_fast is not None:
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        assert self._last_obs is not None
+        network, generator = self.network, self.generators["actions"]
+        self.policy.set_training_mode(False)
+        network.prepare_rollout()
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        dones = np.zeros(env.num_envs, dtype=bool)
+        new_obs: Any = self._last_obs
+        for n_steps in range(n_rollout_steps):
+            obs_tensor = rollout_buffer.put_observations(self._last_obs)
+            parameters, values = network.act(obs_tensor)
+            actions, log_probs = network.head.sample(parameters, generator)
+            new_obs, rewards, dones, infos = env.step(self._for_env(actions))
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            if dones.any():
+                rewards = self._bootstrap_cut_episodes(rewards, dones, infos)
+            rollout_buffer.put(actions, rewards, self._last_episode_starts, values, log_probs)
+            self._last_obs = new_obs
+            self._last_episode_starts = dones
+        values = network.values(rollout_buffer.pack(new_obs))
+        rollout_buffer.compute_advantages(values, dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _for_env(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if isinstance(self.action_space, spaces.Box):
+            actions = actions.reshape(len(actions), *self.action_space.shape)
+            return np.clip(actions, self.action_space.low, self.action_space.high)
+        return actions + getattr(self.action_space, "start", 0)
+
+    def _bootstrap_cut_episodes(
+        self, rewards: npt.NDArray[Any], dones: npt.NDArray[np.bool_], infos: list[dict[str, Any]]
+    ) -> npt.NDArray[Any]:
+        """Adds gamma V(last observation) to the reward where a time limit cut an episode."""
+        cut = [i for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated", False)]
+        if not cut:
+            return rewards
+        last = np.stack([infos[i]["terminal_observation"] for i in cut])
+        rewards = np.array(rewards)
+        rewards[cut] += self.gamma * self.network.values(self.rollout_buffer.pack(last))
+        return rewards
+
+    def training_positions(self) -> npt.NDArray[np.int64] | None:
+        """Returns which positions of the rollout train the network; None for all of them."""
+        return None
+
+    def _descend(self, loss: torch.Tensor) -> None:
+        """One optimiser step on a loss, with the gradient clipped."""
+        self.policy.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        self.policy.optimizer.step()
+
+    def _log_update(self, terms: "TermLog") -> None:
+        """Logs the means of an update's terms, and what SB3 logs beside them."""
+        for name, value in terms.means().items():
+            self.logger.record(f"train/{name}", value)
+        variance = explained_variance(
+            self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
+        )
+        self.logger.record("train/explained_variance", float(variance))
+        if hasattr(self.policy, "log_std"):
+            std = torch.exp(self.policy.log_std).mean().item()
+            self.logger.record("train/std", std)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def stop_if_not_finite(self) -> None:
+        """Checks the loss terms logged by the last update.
+
+        Raises:
+            NonFiniteLossError: If one is NaN or infinite.
+        """
+        for key, value in self.logger.name_to_value.items():
+            if key.startswith("train/") and "loss" in key and not np.isfinite(value):
+                raise NonFiniteLossError(key, self.num_timesteps)
+
+
+class TermLog:
+    """Collects named scalars of many gradient steps without waiting for the device."""
+
+    def __init__(self) -> None:
+        self._terms: dict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def add(self, **terms: torch.Tensor) -> None:
+        """Adds one value per name."""
+        for name, value in terms.items():
+            self._terms[name].append(value.detach())
+
+    def means(self) -> dict[str, float]:
+        """Returns the mean of each name."""
+        return {name: float(torch.stack(v).float().mean()) for name, v in self._terms.items()}
+
+
+def _fuse(optimizer: torch.optim.Optimizer) -> None:
+    """Switches an Adam optimiser to its fused kernel: the same update in one pass."""
+    if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
+        for group in optimizer.param_groups:
+            group["fused"], group["foreach"] = True, False
+    else:
+        for group in optimizer.param_groups:
+            if "foreach" in group:
+                group["foreach"] = True

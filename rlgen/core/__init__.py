@@ -1,0 +1,1 @@
+"""Parts that know nothing of RL or images: names, runs, checkpoints, devices, statistics."""
