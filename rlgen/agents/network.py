@@ -3,8 +3,8 @@
 Three roads, chosen by the policy's parts:
 
 * NatureCNN: convolutions on packed images (:class:`rlgen.nets.PackedNatureCNN`);
-* an MLP on a vector, on the CPU: acting in NumPy on the memory of the torch parameters, because
-  for a handful of rows each torch call costs more than its arithmetic;
+* an MLP on a vector, on the CPU: NumPy on the memory of the torch parameters
+  (:class:`rlgen.nets.Tower`), because for few rows a torch call costs more than its arithmetic;
 * anything else: the policy's own modules.
 """
 
@@ -19,18 +19,12 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from torch import nn
 
 from rlgen.agents.heads import Head, head_of
 from rlgen.nets.nature import PackedNatureCNN
+from rlgen.nets.towers import Gates, Tower, two_towers
 
 FloatArray = npt.NDArray[np.float32]
-_ACTIVATIONS: dict[type[nn.Module], Callable[..., FloatArray]] = {
-    nn.Tanh: lambda x: np.tanh(x, out=x),
-    nn.ReLU: lambda x: np.maximum(x, 0, out=x),
-}
-# One linear layer and its activation, as NumPy sees them.
-_Layer = tuple[FloatArray, FloatArray, Callable[..., FloatArray]]
 
 
 def why_unsupported(policy: ActorCriticPolicy) -> str | None:
@@ -67,7 +61,7 @@ class ActorCriticNetwork:
         self.head: Head = head
         space = policy.observation_space
         self.packed: PackedNatureCNN | None = None
-        self.numpy_layers: tuple[list[_Layer], list[_Layer]] | None = None
+        self.towers: tuple[Tower, Tower] | None = None
         self.stored_shape: tuple[int, ...] = space.shape or ()
         self.stored_dtype = torch.from_numpy(np.zeros(1, dtype=space.dtype)).dtype
         if PackedNatureCNN.fits(policy.features_extractor):
@@ -78,7 +72,7 @@ class ActorCriticNetwork:
             self.stored_shape = (int(np.prod(space.shape or ())),)
             self.stored_dtype = torch.float32
             if policy.device.type == "cpu":
-                self.numpy_layers = self._read_layers()
+                self.towers = self._read_towers()
 
     def _is_plain_mlp(self, space: spaces.Space) -> bool:
         return (
@@ -87,10 +81,11 @@ class ActorCriticNetwork:
             and type(self.policy.features_extractor) is FlattenExtractor
         )
 
-    def _read_layers(self) -> tuple[list[_Layer], list[_Layer]] | None:
+    def _read_towers(self) -> tuple[Tower, Tower] | None:
         extractor = self.policy.mlp_extractor
-        pi, vf = _numpy_layers(extractor.policy_net), _numpy_layers(extractor.value_net)
-        return (pi, vf) if pi is not None and vf is not None else None
+        actor = Tower.read(extractor.policy_net, self.policy.action_net)
+        critic = Tower.read(extractor.value_net, self.policy.value_net)
+        return (actor, critic) if actor is not None and critic is not None else None
 
     def store(self, observations: npt.NDArray[Any], out: torch.Tensor) -> None:
         """Writes a step's observations (environments on axis 0) the way the rollout keeps them."""
@@ -111,8 +106,10 @@ class ActorCriticNetwork:
         A gated policy acts with the gates of each environment; see :mod:`rlgen.agents.g2n`.
         """
         gates = self._acting_gates(len(stored))
-        if self.numpy_layers is not None:
-            return self._act_numpy(stored.numpy(), gates)
+        if self.towers is not None:
+            actor, critic = self.towers
+            x = stored.numpy()
+            return actor.forward(x, self._split(gates)), critic.forward(x)[:, 0]
         with torch.inference_mode():
             features = self._features(stored, self.packed.act if self.packed else None)
             extractor = self.policy.mlp_extractor
@@ -127,8 +124,8 @@ class ActorCriticNetwork:
 
     def values(self, stored: torch.Tensor) -> FloatArray:
         """Returns the values of observations, (batch,), with the acting weights."""
-        if self.numpy_layers is not None:
-            return self._numpy_values(stored.numpy())
+        if self.towers is not None:
+            return self.towers[1].forward(stored.numpy())[:, 0]
         with torch.inference_mode():
             features = self._features(stored, self.packed.act if self.packed else None)
             latent = self.policy.mlp_extractor.forward_critic(features)
@@ -139,7 +136,14 @@ class ActorCriticNetwork:
         return self._features(stored, self.packed.forward if self.packed else None)
 
     def evaluate(self, stored: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns action parameters (batch, ...) and values (batch,), differentiable."""
+        """Returns action parameters (batch, ...) and values (batch,), differentiable.
+
+        A gated policy uses the elite's gates.
+        """
+        if self.towers is not None:
+            elite = getattr(self.policy.mlp_extractor, "elite", None)
+            parameters, values = two_towers(stored.numpy(), *self.towers, self._split(elite))
+            return parameters, values.flatten()
         features = self.features(stored)
         latent_pi, latent_vf = self.policy.mlp_extractor(features)
         return self.policy.action_net(latent_pi), self.policy.value_net(latent_vf).flatten()
@@ -161,38 +165,5 @@ class ActorCriticNetwork:
         gates_of = getattr(self.policy.mlp_extractor, "gates_for", None)
         return gates_of(rows) if gates_of is not None else None
 
-    def _act_numpy(self, x: FloatArray, gates: Any) -> tuple[FloatArray, FloatArray]:
-        assert self.numpy_layers is not None
-        per_layer = {} if gates is None else self.policy.mlp_extractor.split(gates.numpy())
-        latent = _run(x, self.numpy_layers[0], per_layer)
-        head = self.policy.action_net
-        parameters = latent @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-        return parameters, self._numpy_values(x)
-
-    def _numpy_values(self, x: FloatArray) -> FloatArray:
-        assert self.numpy_layers is not None
-        latent = _run(x, self.numpy_layers[1], {})
-        head = self.policy.value_net
-        return (latent @ head.weight.detach().numpy().T + head.bias.detach().numpy())[:, 0]
-
-
-def _numpy_layers(net: nn.Sequential) -> list[_Layer] | None:
-    """Views the layers of an MLP as NumPy arrays on the same memory; None if it has other parts."""
-    modules = list(net)
-    layers: list[_Layer] = []
-    for linear, activation in zip(modules[::2], modules[1::2], strict=True):
-        if type(linear) is not nn.Linear or type(activation) not in _ACTIVATIONS:
-            return None
-        weight, bias = linear.weight.detach().numpy(), linear.bias.detach().numpy()
-        layers.append((weight.T, bias, _ACTIVATIONS[type(activation)]))
-    return layers
-
-
-def _run(x: FloatArray, layers: list[_Layer], gates: dict[int, FloatArray]) -> FloatArray:
-    if 0 in gates:
-        x = x * gates[0]
-    for position, (weight, bias, activation) in enumerate(layers, start=1):
-        x = activation(x @ weight + bias)
-        if position in gates:
-            x *= gates[position]
-    return x
+    def _split(self, gates: torch.Tensor | None) -> Gates:
+        return {} if gates is None else self.policy.mlp_extractor.split(gates.numpy())

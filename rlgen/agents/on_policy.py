@@ -96,9 +96,10 @@ class FastOnPolicy(OnPolicyAlgorithm):
         if convolutional:
             keep_large_blocks()
         _fuse(self.policy.optimizer)
+        self._trained = list(self.policy.parameters())
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "network"]
+        return [*super()._excluded_save_params(), "network", "_trained"]
 
     def learn(
         self: Self,
@@ -195,7 +196,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
         """One optimiser step on a loss, with the gradient clipped."""
         self.policy.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        _clip_grad_norm([p.grad for p in self._trained if p.grad is not None], self.max_grad_norm)
         self.policy.optimizer.step()
 
     def _log_update(self, terms: "TermLog") -> None:
@@ -236,6 +237,12 @@ class TermLog:
     def means(self) -> dict[str, float]:
         """Returns the mean of each name."""
         return {name: float(torch.stack(v).float().mean()) for name, v in self._terms.items()}
+
+
+def _clip_grad_norm(grads: list[torch.Tensor], max_norm: float) -> None:
+    """``torch.nn.utils.clip_grad_norm_`` without its per-call sorting of tensors by device."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp(max=1.0))
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> None:

@@ -73,6 +73,7 @@ class TensorRollout(RolloutBuffer):
         self.stored = torch.zeros(
             (n_steps, n_envs, *network.stored_shape), dtype=network.stored_dtype, device=device
         )
+        self._rows = list(self.stored)  # views made once
         self._scratch = torch.zeros_like(self.stored[0])
         self._action_dtype: type = np.int64 if discrete else np.float32
         self._action_shape = action_shape
@@ -93,7 +94,7 @@ class TensorRollout(RolloutBuffer):
 
     def put_observations(self, observations: npt.NDArray[Any]) -> torch.Tensor:
         """Stores the observations of the current step and returns them in stored form."""
-        row = self.stored[self.pos]
+        row = self._rows[self.pos]
         self.network.store(observations, row)
         return row
 

@@ -2,5 +2,6 @@
 
 from rlgen.nets.minatar import MinAtarCNN
 from rlgen.nets.nature import PackedNatureCNN
+from rlgen.nets.towers import Tower, two_towers
 
-__all__ = ["MinAtarCNN", "PackedNatureCNN"]
+__all__ = ["MinAtarCNN", "PackedNatureCNN", "Tower", "two_towers"]

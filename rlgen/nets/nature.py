@@ -36,6 +36,8 @@ class PackedNatureCNN:
         self.rows, self.columns = height // BLOCK, width // BLOCK
         self.channels = channels
         self.packed_shape = (self.rows, self.columns, channels * BLOCK * BLOCK)
+        # The first convolution gives columns - 1 columns; pairs need an even number of them.
+        self.pairs = (self.columns - 1) % 2 == 0
         self._snapshot: list[torch.Tensor] | None = None
 
     @staticmethod
@@ -71,7 +73,12 @@ class PackedNatureCNN:
         out, channels = first.shape[:2]
         blocks = first.view(out, channels, 2, BLOCK, 2, BLOCK).permute(0, 1, 3, 5, 2, 4)
         first = blocks.reshape(out, channels * BLOCK * BLOCK, 2, 2) * self.scale
-        kernels = [first, cnn[2].weight, cnn[4].weight]
+        # Stride 2 along the columns: a pair of columns is one column of twice the channels.
+        second = cnn[2].weight
+        out, channels, height, _ = second.shape
+        pairs = second.view(out, channels, height, 2, 2).permute(0, 4, 1, 2, 3)
+        second = pairs.reshape(out, 2 * channels, height, 2) if self.pairs else second
+        kernels = [first, second, cnn[4].weight]
         parameters: list[torch.Tensor] = []
         for kernel, layer in zip(kernels, (cnn[0], cnn[2], cnn[4]), strict=True):
             parameters += [
@@ -101,6 +108,8 @@ class PackedNatureCNN:
         # A permuted view of contiguous (batch, rows, columns, channels) is channels-last memory.
         x = packed.to(self.dtype).permute(0, 3, 1, 2)  # (batch, 64, 21, 21)
         x = F.relu_(F.conv2d(x, w1, b1))  # (batch, 32, 20, 20)
-        x = F.relu_(F.conv2d(x, w2, b2, stride=2))  # (batch, 64, 9, 9)
+        if self.pairs:  # the same memory, read as (batch, 64, 20, 10)
+            x = x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).flatten(3).permute(0, 3, 1, 2)
+        x = F.relu_(F.conv2d(x, w2, b2, stride=(2, 1) if self.pairs else 2))  # (batch, 64, 9, 9)
         x = F.relu_(F.conv2d(x, w3, b3))  # (batch, 64, 7, 7)
         return F.relu_(F.linear(x.flatten(1), w4, b4)).float()
