@@ -55,6 +55,7 @@ class Evolution:
         acting: Gates of each environment, float32 (n_envs, d).
         assigned: Individual whose episode runs in each environment, or ``NOBODY``.
         evolving: Whether the evolving phase runs.
+        last_best: Best fitness of the last generation, NaN before the first.
         elite_steps: Environment steps of all elite phases; ``evolve_steps`` of the others.
     """
 
@@ -74,6 +75,7 @@ class Evolution:
         self.phase_episodes = 0
         self.elite_steps = 0
         self.evolve_steps = 0
+        self.last_best = float("nan")  # best fitness of the last generation, for progress bars
         self.elite_budget = 0  # steps of the next elite phase; 0: not known before the first cycle
         self.fitness_sum = np.zeros(options.population_size)
         self.fitness_count = np.zeros(options.population_size, dtype=np.int64)
@@ -130,6 +132,7 @@ class Evolution:
     def _breed(self) -> dict[str, float]:
         fitness = self.fitness_sum / self.fitness_count
         statistics = self._describe(fitness)
+        self.last_best = statistics["fitness_max"]
         old_gates = self.elite_gates.copy()
         self.population, best = next_generation(
             self.population, fitness, self.elite, self.options, self.generator

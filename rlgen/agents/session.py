@@ -1,0 +1,221 @@
+"""A training run of an agent, from its folder to its card."""
+
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from rlgen.agents.build import build_env
+from rlgen.agents.callbacks import (
+    Checkpoints,
+    EpisodeRecord,
+    Evaluation,
+    ShowProgress,
+    StopOnSignal,
+)
+from rlgen.agents.scoring import record_video, score
+from rlgen.agents.state import restore_policy, restore_training_state
+from rlgen.core.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from rlgen.core.cli import tell
+from rlgen.core.curves import draw_run
+from rlgen.core.errors import MissingExtraError, UserError
+from rlgen.core.progress import StepBar
+from rlgen.core.record import CSVWriter
+from rlgen.core.run import write_text
+
+
+class TrainingSession:
+    """Holds together what a run needs: records, checkpoints, evaluation, final artefacts.
+
+    Args:
+        folder: The run folder.
+        config: The resolved configuration.
+        env: The environment that learns.
+        model: The agent on it.
+    """
+
+    def __init__(
+        self, folder: Path, config: dict[str, Any], env: VecEnv, model: OnPolicyAlgorithm
+    ) -> None:
+        self.folder = folder
+        self.config = config
+        self.env = env
+        self.model = model
+        self.best_return: float | None = None
+        self.resumed_at: int | None = None
+        self.evaluation: Evaluation | None = None
+        self.checkpoints = Checkpoints(
+            folder / "checkpoints", config["checkpoint_every"], self._extra_state, tell
+        )
+
+    def _extra_state(self) -> dict[str, Any]:
+        best = self.best_return
+        if self.evaluation is not None and self.evaluation.best_mean_reward > float("-inf"):
+            best = float(self.evaluation.best_mean_reward)
+        return {"best_return": best}
+
+    def last_checkpoint(self) -> str:
+        """Returns the path of the newest checkpoint, for messages."""
+        saved = list_checkpoints(self.folder / "checkpoints")
+        return str(saved[-1]) if saved else "none"
+
+    def restore(self) -> None:
+        """Puts the newest readable checkpoint into the agent; a damaged one is told and skipped.
+
+        Raises:
+            UserError: If checkpoints exist and none can be read, or one fits another agent.
+        """
+        saved = list_checkpoints(self.folder / "checkpoints")
+        for path in reversed(saved):
+            try:
+                tensors, state = load_checkpoint(path)
+            except CheckpointError as error:
+                tell(f"skipped a checkpoint: {error}")
+                continue
+            restore_training_state(self.model, tensors, state)
+            self.best_return = state["run"]["best_return"]
+            self.resumed_at = self.model.num_timesteps
+            tell(
+                f"resumed at step {self.model.num_timesteps:,}: weights, optimiser, schedules, "
+                "counters and generators as saved; environments begin new episodes"
+            )
+            return
+        if saved:
+            raise UserError(
+                f"none of the {len(saved)} checkpoints in {self.folder}/checkpoints can be read; "
+                "start anew without resume="
+            )
+        tell("the run was stopped before its first checkpoint; it starts from step 0")
+        self.resumed_at = 0
+
+    def learn(self, stop: StopOnSignal) -> None:
+        """Trains until the configured number of steps, or until ``stop`` says so."""
+        config, model = self.config, self.model
+        csv = CSVWriter(self.folder / "progress.csv", self.resumed_at)
+        writers: list[KVWriter] = [csv, TensorBoardOutputFormat(str(self.folder))]
+        model.set_logger(Logger(str(self.folder), writers))
+        episodes = EpisodeRecord(self.folder / "episodes.csv", self.resumed_at)
+        with StepBar(config["total_timesteps"], model.num_timesteps) as bar:
+            callbacks = [self.checkpoints, episodes, ShowProgress(bar)]
+            if config["eval_every"]:
+                self.evaluation = self._make_evaluation()
+                callbacks.append(self.evaluation)
+            try:
+                model.learn(
+                    config["total_timesteps"] - model.num_timesteps,
+                    callback=[*callbacks, stop],
+                    reset_num_timesteps=self.resumed_at in (None, 0),
+                    **({"log_interval": config["log_every"]} if config["log_every"] else {}),
+                )
+            finally:
+                # Rows recorded since the last dump belong to the run as well.
+                model.logger.dump(model.num_timesteps)
+                model.logger.close()
+                episodes.record.close()
+                if self.evaluation is not None:
+                    self.evaluation.eval_env.close()
+
+    def _make_evaluation(self) -> Evaluation:
+        config = self.config
+        n_envs = min(config["eval_episodes"], config["n_envs"])
+        evaluation = Evaluation(
+            build_env(config, training=False, n_envs=n_envs),
+            self.folder / "best",
+            config["eval_every"],
+            config["n_envs"],
+            config["eval_episodes"],
+            config["eval_deterministic"],
+        )
+        if self.best_return is not None:
+            evaluation.best_mean_reward = self.best_return
+        return evaluation
+
+    def draw_curve(self) -> None:
+        """Draws ``learning_curve.png``."""
+        draw_run(self.folder)
+
+    def finish(self, command: str, seconds: float) -> None:
+        """Saves the final state and makes the curve, the score, the video, the model and the card.
+
+        Args:
+            command: The command as typed, for the card.
+            seconds: Wall-clock time of the training.
+        """
+        config, model = self.config, self.model
+        self.checkpoints.save()
+        model.save(self.folder / "model.zip")
+        self.draw_curve()
+        result = score(
+            model, config, episodes=config["eval_episodes"], deterministic=config["eval_deterministic"]
+        )
+        video = self._make_video() if config["video"] else None
+        steps = model.num_timesteps - (self.resumed_at or 0)
+        card = [
+            f"# {config['agent']['name']} on {config['env']}",
+            "",
+            f"Command: `{command}`",
+            "",
+            f"- {model.num_timesteps:,} steps, seed {config['seed']}, "
+            f"{steps / max(seconds, 1e-9):,.0f} steps/s",
+            f"- final agent: return {result}",
+        ]
+        best = self._extra_state()["best_return"]
+        if best is not None:
+            card.append(f"- best evaluation during training: mean return {best:.2f} (`best/`)")
+        if config["eval_max_steps"] is not None:
+            card.append(f"- evaluation episodes were cut after {config['eval_max_steps']} steps")
+        card += [
+            "- all settings: `config.yaml`; curves: `progress.csv`, `episodes.csv`, "
+            "`learning_curve.png`" + (f"; video: `{video}`" if video else ""),
+            f"- go on: `python -m rlgen.train resume={self.folder} total_timesteps=...`",
+            f"- score: `python -m rlgen.evaluate {self.folder}`",
+            '- in a plain SB3 script: `PPO.load("model.zip")` (or `A2C`)',
+        ]
+        write_text(self.folder / "card.md", "\n".join(card) + "\n")
+        tell(f"done: return {result}; see {self.folder}/card.md")
+
+    def _make_video(self) -> str | None:
+        config = self.config
+        path = self.folder / "video" / f"step-{self.model.num_timesteps}.mp4"
+        try:
+            record_video(self.model, config, path, max_steps=config["video_steps"])
+        except MissingExtraError as error:
+            tell(f"no video: {error}")
+            return None
+        except UserError as error:
+            tell(f"no video: {error}")
+            return None
+        return str(path.relative_to(self.folder))
+
+
+def load_trained(
+    folder: Path, config: dict[str, Any], model: OnPolicyAlgorithm, which: str = "best"
+) -> int:
+    """Puts trained weights of a run into an agent built from its configuration.
+
+    Args:
+        folder: The run folder.
+        config: Its configuration.
+        model: The agent.
+        which: ``best`` (by evaluation, where there is one) or ``last``.
+
+    Returns:
+        Steps of training behind them.
+
+    Raises:
+        UserError: If the run has no readable checkpoint.
+    """
+    candidates = list_checkpoints(folder / "checkpoints")
+    if which == "best":
+        candidates += list_checkpoints(folder / "best")
+    for path in reversed(candidates):
+        try:
+            tensors, state = load_checkpoint(path)
+        except CheckpointError as error:
+            tell(f"skipped a checkpoint: {error}")
+            continue
+        restore_policy(model, tensors)
+        return int(state["counters"]["num_timesteps"])
+    raise UserError(f"{folder} has no readable checkpoint yet; train it: resume={folder}")

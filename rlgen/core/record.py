@@ -1,0 +1,109 @@
+"""CSV files that survive a killed process and go on after a resume."""
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
+
+
+class CSVRecord:
+    """A CSV file to which rows are added one by one.
+
+    A row is written and flushed at once. A row with a new column rewrites the file beside the old
+    one and replaces it, so that the file is whole whenever the process dies.
+
+    Args:
+        path: The file; rows in it stay.
+        last_step: Drop rows whose ``step_column`` is beyond this: what a killed process wrote after
+            the checkpoint from which the run goes on.
+        step_column: Name of the column that counts environment steps.
+    """
+
+    def __init__(
+        self, path: Path, last_step: int | None = None, step_column: str = "time/total_timesteps"
+    ) -> None:
+        self.path = path
+        rows = read_rows(path) if path.exists() else []
+        if last_step is not None:
+            rows = [row for row in rows if _step(row, step_column) <= last_step]
+        self.columns: list[str] = list(dict.fromkeys(key for row in rows for key in row))
+        self._rewrite(rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Adds one row; missing columns stay empty."""
+        new = [key for key in row if key not in self.columns]
+        if new:
+            rows = read_rows(self.path)
+            self.columns += new
+            self._rewrite(rows)
+        self._file.write(self._line([row.get(column, "") for column in self.columns]))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            if self.columns:
+                file.write(self._line(self.columns))
+            for row in rows:
+                file.write(self._line([row.get(column, "") for column in self.columns]))
+            file.flush()
+            os.fsync(file.fileno())
+        if hasattr(self, "_file"):
+            self._file.close()
+        temporary.replace(self.path)
+        self._file = self.path.open("a", encoding="utf-8", newline="")
+
+    @staticmethod
+    def _line(values: list[Any]) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(values)
+        return text.getvalue()
+
+
+class CSVWriter(KVWriter):
+    """SB3 logger output in a :class:`CSVRecord`; takes its arguments."""
+
+    def __init__(self, path: Path, last_step: int | None = None) -> None:
+        self.record = CSVRecord(path, last_step)
+
+    def write(
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,
+    ) -> None:
+        """Writes the scalars of one dump of the logger."""
+        kept = filter_excluded_keys(key_values, key_excluded, "csv")
+        self.record.add({k: v for k, v in sorted(kept.items()) if _is_scalar(v)})
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.record.close()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Reads a CSV file; a last line that a killed process left unfinished is dropped."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    return [
+        {key: value for key, value in row.items() if key is not None and value is not None}
+        for row in csv.DictReader(io.StringIO(whole))
+    ]
+
+
+def _step(row: dict[str, str], column: str) -> float:
+    try:
+        return float(row.get(column, ""))
+    except ValueError:
+        return 0.0
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) or getattr(value, "ndim", None) == 0

@@ -1,0 +1,109 @@
+"""``python -m rlgen.evaluate RUN``: score a trained agent, and film it."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlgen.core.cli import run_command
+from rlgen.core.errors import UserError
+
+HELP = """usage: python -m rlgen.evaluate RUN [key=value ...]
+
+  RUN                     a run folder, a folder of runs (the newest is taken), or latest
+  episodes=10             episodes to play
+  video=true              write one episode to RUN/video/evaluation.mp4
+  deterministic=false     take the most probable action instead of sampling
+  which=best|last         the best model by evaluation, or the last checkpoint
+  seed=0  max_steps=null  seed of the evaluation; steps after which an episode is cut
+
+A gated agent plays with the gates of its elite; the same weights with all gates open are scored
+beside it. Atari games begin with up to 30 no-ops and run over all lives.
+
+example: python -m rlgen.evaluate latest episodes=20 video=true"""
+
+
+@dataclass
+class EvaluateOptions:
+    """Options of the command; see ``HELP``."""
+
+    episodes: int = 10
+    video: bool = False
+    deterministic: bool = False
+    which: str = "best"
+    seed: int = 0
+    max_steps: int | None = None
+    run_root: str = "runs"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return run_command(_work, HELP, argv)
+
+
+def _work(arguments: list[str]) -> int:
+    from rlgen.core.compose import check_options
+    from rlgen.core.run import find_run, read_config
+
+    runs = [a for a in arguments if "=" not in a]
+    if len(runs) != 1:
+        raise UserError(f"{len(runs)} runs are named; type one: python -m rlgen.evaluate RUN")
+    options = check_options(EvaluateOptions, [a for a in arguments if "=" in a])
+    if options.episodes < 1:
+        raise UserError(f"episodes={options.episodes} is too small; type episodes=1 or more")
+    if options.which not in ("best", "last"):
+        raise UserError(f"which={options.which!r} is unknown; allowed: best, last")
+    folder = find_run(runs[0], Path(options.run_root))
+    config = {**read_config(folder), "seed": options.seed}
+    if options.max_steps is not None:
+        config["eval_max_steps"] = options.max_steps
+    _evaluate(folder, config, options)
+    return 0
+
+
+def _evaluate(folder: Path, config: dict, options: EvaluateOptions) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rlgen.agents.build import build_agent, build_env
+    from rlgen.agents.scoring import record_video, score
+    from rlgen.agents.session import load_trained
+
+    env = build_env(config, n_envs=config["n_envs"])
+    try:
+        model = build_agent(config, env)
+        steps = load_trained(folder, config, model, options.which)
+        play = {"episodes": options.episodes, "deterministic": options.deterministic}
+        name = config["agent"]["name"]
+        rows = {name: score(model, config, **play)}
+        if options.video:
+            path = folder / "video" / "evaluation.mp4"
+            record_video(model, config, path, deterministic=options.deterministic)
+        gates = getattr(model, "gates", None)
+        if gates is not None:
+            rows = {f"{name}, elite's gates": rows[name]}
+            gates.elite.fill_(1.0)
+            rows[f"{name}, all gates open"] = score(model, config, **play)
+    finally:
+        env.close()
+    table = Table(title=f"{config['env']} after {steps:,} steps, {options.episodes} episodes")
+    for column in ("agent", "mean return", "95 % interval", "min", "max", "mean length"):
+        table.add_column(column, justify="left" if column == "agent" else "right")
+    for label, result in rows.items():
+        low, high = result.interval
+        table.add_row(
+            label,
+            f"{result.mean:.2f}",
+            f"[{low:.2f}, {high:.2f}]",
+            f"{result.returns.min():.1f}",
+            f"{result.returns.max():.1f}",
+            f"{result.lengths.mean():.0f}",
+        )
+    console = Console()
+    console.print(table)
+    if options.video:
+        console.print(f"video: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
