@@ -1,5 +1,6 @@
 """A training run of an agent, from its folder to its card."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,10 @@ class TrainingSession:
         self.draw_curve()
         result = score(
             model, config, episodes=config["eval_episodes"], deterministic=config["eval_deterministic"]
+        )
+        write_text(
+            self.folder / "result.json",
+            json.dumps({"steps": model.num_timesteps, "returns": result.returns.tolist()}),
         )
         video = self._make_video() if config["video"] else None
         steps = model.num_timesteps - (self.resumed_at or 0)

@@ -5,6 +5,7 @@ Layout::
     runs/g2ppo-Breakout/20260101-120000-seed0/
         config.yaml          everything that was set, as resolved
         card.md              the exact command and the result
+        result.json          returns of the final evaluation
         progress.csv         one row per logged update
         episodes.csv         one row per episode: step, return, length, seconds
         events.out.tfevents* the same for TensorBoard
@@ -96,11 +97,11 @@ def find_run(text: str, root: Path, job: str | None = None) -> Path:
 
 
 def _runs_below(folder: Path) -> list[Path]:
-    """Returns the run folders at or below a folder, the oldest first."""
+    """Returns the run folders up to three levels below a folder, the oldest first."""
     if not folder.is_dir():
         return []
     return sorted(
-        (path.parent for path in folder.rglob(CONFIG)),
+        (path.parent for depth in range(4) for path in folder.glob("*/" * depth + CONFIG)),
         key=lambda path: ((path / CONFIG).stat().st_mtime_ns, path.name),
     )
 

@@ -26,7 +26,7 @@ class EnvName:
     Attributes:
         id: What ``gymnasium.make`` takes, with a leading ``module:`` where the user gave one.
         family: Group of default settings: atari, minatar, classic, box2d, mujoco or other.
-        short: The name without namespace and version, for run folders and titles.
+        short: The name without version, for run folders and titles.
     """
 
     id: str
@@ -62,7 +62,7 @@ def resolve_env(name: str) -> EnvName:
     if spec is None:
         known = {*gym.registry, *games_by_id()}
         raise UserError(f"unknown environment {name!r}; {closest(bare, known)}")
-    short = env_id.rsplit("/", 1)[-1].rsplit("-v", 1)[0]
+    short = env_id.rsplit("-v", 1)[0].removeprefix("rlgen/").replace("/", "-")
     return EnvName(f"{module}:{env_id}" if module else env_id, _family(spec), short)
 
 
