@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rlgen.core.cli import run_command
 from rlgen.core.errors import UserError
@@ -61,7 +62,7 @@ def _work(arguments: list[str]) -> int:
     return 0
 
 
-def _evaluate(folder: Path, config: dict, options: EvaluateOptions) -> None:
+def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -73,7 +74,10 @@ def _evaluate(folder: Path, config: dict, options: EvaluateOptions) -> None:
     try:
         model = build_agent(config, env)
         steps = load_trained(folder, config, model, options.which)
-        play = {"episodes": options.episodes, "deterministic": options.deterministic}
+        play: dict[str, Any] = {
+            "episodes": options.episodes,
+            "deterministic": options.deterministic,
+        }
         name = config["agent"]["name"]
         rows = {name: score(model, config, **play)}
         if options.video:

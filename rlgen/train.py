@@ -232,7 +232,9 @@ def _learn(
                 return EXIT_INTERRUPTED
         session.finish(command, time.monotonic() - start)
     except NonFiniteLossError as error:
-        raise RunFailed(f"{error}; the last good checkpoint is {session.last_checkpoint()}") from None
+        raise RunFailed(
+            f"{error}; the last good checkpoint is {session.last_checkpoint()}"
+        ) from None
     except KeyboardInterrupt:
         tell(f"interrupted; go on from {session.last_checkpoint()} with: {how}")
         return EXIT_INTERRUPTED

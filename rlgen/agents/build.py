@@ -50,7 +50,9 @@ def schedule(value: float, kind: str, option: str) -> float | Schedule:
     raise UserError(f"{option}={kind!r} is unknown; allowed: constant, linear")
 
 
-def build_env(config: dict[str, Any], *, training: bool = True, n_envs: int | None = None) -> VecEnv:
+def build_env(
+    config: dict[str, Any], *, training: bool = True, n_envs: int | None = None
+) -> VecEnv:
     """Builds the vector environment of a configuration.
 
     Args:
@@ -119,7 +121,9 @@ def build_agent(config: dict[str, Any], env: VecEnv) -> OnPolicyAlgorithm:
     except (AssertionError, ValueError) as error:
         # SB3 checks spaces and sizes by assertions whose text is meant for the user.
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"agent={options['name']} cannot use env={config['env']}: {reason}") from None
+        raise UserError(
+            f"agent={options['name']} cannot use env={config['env']}: {reason}"
+        ) from None
 
 
 def _policy(options: dict[str, Any], env: VecEnv) -> tuple[str, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Action distributions of the fast path: sampled in NumPy, differentiated in torch.
 
-They compute what SB3's ``CategoricalDistribution`` and ``DiagGaussianDistribution`` compute, without
-building a distribution object at each step. A *parameter array* has the batch on axis 0: logits
-(batch, actions) for a categorical, means (batch, dimensions) for a Gaussian.
+They compute what SB3's ``CategoricalDistribution`` and ``DiagGaussianDistribution`` compute,
+without building a distribution object at each step. A *parameter array* has the batch on axis 0:
+logits (batch, actions) for a categorical, means (batch, dimensions) for a Gaussian.
 """
 
 import math

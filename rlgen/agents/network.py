@@ -82,9 +82,11 @@ class ActorCriticNetwork:
         )
 
     def _read_towers(self) -> tuple[Tower, Tower] | None:
-        extractor = self.policy.mlp_extractor
-        actor = Tower.read(extractor.policy_net, self.policy.action_net)
-        critic = Tower.read(extractor.value_net, self.policy.value_net)
+        extractor: Any = self.policy.mlp_extractor
+        action_net: Any = self.policy.action_net
+        actor = Tower.read(extractor.policy_net, action_net)
+        value_net: Any = self.policy.value_net
+        critic = Tower.read(extractor.value_net, value_net)
         return (actor, critic) if actor is not None and critic is not None else None
 
     def store(self, observations: npt.NDArray[Any], out: torch.Tensor) -> None:
@@ -112,7 +114,7 @@ class ActorCriticNetwork:
             return actor.forward(x, self._split(gates)), critic.forward(x)[:, 0]
         with torch.inference_mode():
             features = self._features(stored, self.packed.act if self.packed else None)
-            extractor = self.policy.mlp_extractor
+            extractor: Any = self.policy.mlp_extractor
             latent_pi = (
                 extractor.forward_actor(features, gates)
                 if gates is not None
@@ -166,4 +168,5 @@ class ActorCriticNetwork:
         return gates_of(rows) if gates_of is not None else None
 
     def _split(self, gates: torch.Tensor | None) -> Gates:
-        return {} if gates is None else self.policy.mlp_extractor.split(gates.numpy())
+        extractor: Any = self.policy.mlp_extractor
+        return {} if gates is None else extractor.split(gates.numpy())

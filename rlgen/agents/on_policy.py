@@ -49,7 +49,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
         generators: The NumPy generators of actions, minibatches and the genetic algorithm.
     """
 
-    rollout_buffer: TensorRollout  # type: ignore[assignment]
+    rollout_buffer: TensorRollout
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
         callback.on_rollout_start()
         dones = np.zeros(env.num_envs, dtype=bool)
         new_obs: Any = self._last_obs
-        for n_steps in range(n_rollout_steps):
+        for _ in range(n_rollout_steps):
             obs_tensor = rollout_buffer.put_observations(self._last_obs)
             parameters, values = network.act(obs_tensor)
             actions, log_probs = network.head.sample(parameters, generator)
@@ -195,7 +195,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
     def _descend(self, loss: torch.Tensor) -> None:
         """One optimiser step on a loss, with the gradient clipped."""
         self.policy.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         _clip_grad_norm([p.grad for p in self._trained if p.grad is not None], self.max_grad_norm)
         self.policy.optimizer.step()
 

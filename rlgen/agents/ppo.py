@@ -55,9 +55,7 @@ class PPO(FastOnPolicy, SB3PPO):
         terms = TermLog()
         too_far = False
         for _ in range(self.n_epochs):
-            for batch in rollout.minibatches(
-                self.batch_size, self.generators["minibatches"], keep
-            ):
+            for batch in rollout.minibatches(self.batch_size, self.generators["minibatches"], keep):
                 parameters, values = network.evaluate(batch.observations)
                 log_prob, entropy = network.head.evaluate(parameters, batch.actions)
 

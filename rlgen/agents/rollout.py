@@ -99,7 +99,7 @@ class TensorRollout(RolloutBuffer):
         return row
 
     def pack(self, observations: npt.NDArray[Any]) -> torch.Tensor:
-        """Returns observations of up to ``n_envs`` rows in stored form, valid until the next call."""
+        """Returns up to ``n_envs`` observations in stored form, valid until the next call."""
         out = self._scratch[: len(observations)]
         self.network.store(observations, out)
         return out

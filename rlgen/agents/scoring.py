@@ -114,9 +114,8 @@ def record_video(
     frames = 0
     rate = 30 if resolve_env(config["env"]).family != "minatar" else 10
     try:
-        with imageio.get_writer(
-            temporary, format="FFMPEG", fps=rate, macro_block_size=2
-        ) as writer:
+        writer: Any
+        with imageio.get_writer(temporary, format="FFMPEG", fps=rate, macro_block_size=2) as writer:
             for frame in _play(model, env, max_steps, deterministic):
                 writer.append_data(frame)
                 frames += 1

@@ -149,7 +149,10 @@ class TrainingSession:
         model.save(self.folder / "model.zip")
         self.draw_curve()
         result = score(
-            model, config, episodes=config["eval_episodes"], deterministic=config["eval_deterministic"]
+            model,
+            config,
+            episodes=config["eval_episodes"],
+            deterministic=config["eval_deterministic"],
         )
         write_text(
             self.folder / "result.json",

@@ -5,6 +5,7 @@ all environments begin new ones.
 """
 
 import random
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,6 @@ def restore_training_state(
         setattr(model, name, value)
     for name, value in state["generators"].items():
         restore_generator(model.generators[name], value)  # type: ignore[attr-defined]
-    model.ep_info_buffer = type(model.ep_info_buffer or [])()  # refilled below
     _restore_random(model, tensors["random"], state)
     if "evolution" in state:
         arrays = {name: tensor.numpy() for name, tensor in tensors["evolution"].items()}
@@ -132,8 +132,6 @@ def _random_tensors() -> dict[str, torch.Tensor]:
 def _restore_random(
     model: OnPolicyAlgorithm, tensors: dict[str, torch.Tensor], state: dict[str, Any]
 ) -> None:
-    from collections import deque
-
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])

@@ -10,7 +10,7 @@ EXIT_FAILED = 1  # the run stopped for a reason of its own
 EXIT_INTERRUPTED = 130
 
 
-class RunFailed(Exception):  # noqa: N818
+class RunFailed(Exception):
     """A run cannot go on; the message is one line and tells how to continue."""
 
 
@@ -19,7 +19,9 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def run_command(work: Callable[[list[str]], int], help_text: str, argv: Sequence[str] | None) -> int:
+def run_command(
+    work: Callable[[list[str]], int], help_text: str, argv: Sequence[str] | None
+) -> int:
     """Runs a command and turns its errors into one line and an exit code.
 
     Args:

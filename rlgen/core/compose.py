@@ -158,7 +158,7 @@ def _parse(arguments: Sequence[str]) -> list[Override]:
         except HydraException:
             raise UserError(
                 f"cannot read the argument {argument!r}; type key=value, such as seed=1 "
-                '(quote values that hold commas or spaces: "key=\'a, b\'")'
+                "(quote values that hold commas or spaces: \"key='a, b'\")"
             ) from None
     return parsed
 

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from stable_baselines3.common.logger import KVWriter, filter_excluded_keys
 
@@ -26,6 +26,7 @@ class CSVRecord:
         self, path: Path, last_step: int | None = None, step_column: str = "time/total_timesteps"
     ) -> None:
         self.path = path
+        self._file: TextIO | None = None
         rows = read_rows(path) if path.exists() else []
         if last_step is not None:
             rows = [row for row in rows if _step(row, step_column) <= last_step]
@@ -39,12 +40,14 @@ class CSVRecord:
             rows = read_rows(self.path)
             self.columns += new
             self._rewrite(rows)
+        assert self._file is not None
         self._file.write(self._line([row.get(column, "") for column in self.columns]))
         self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         temporary = self.path.with_name(f".{self.path.name}.tmp")
@@ -55,7 +58,7 @@ class CSVRecord:
                 file.write(self._line([row.get(column, "") for column in self.columns]))
             file.flush()
             os.fsync(file.fileno())
-        if hasattr(self, "_file"):
+        if self._file is not None:
             self._file.close()
         temporary.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8", newline="")

@@ -15,9 +15,7 @@ def spawn_generators(seed: int | None, *names: str) -> dict[str, np.random.Gener
         *names: Purposes, in a fixed order: the order decides which stream each one gets.
     """
     children = np.random.SeedSequence(seed).spawn(len(names))
-    return {
-        name: np.random.default_rng(child) for name, child in zip(names, children, strict=True)
-    }
+    return {name: np.random.default_rng(child) for name, child in zip(names, children, strict=True)}
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:

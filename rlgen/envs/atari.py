@@ -67,9 +67,8 @@ class FireAfterLifeLoss(VectorWrapper):
         self._press = np.zeros(self.num_envs, dtype=np.bool_)
         self._lives = np.zeros(self.num_envs, dtype=np.int64)
         self._frame = np.zeros(self.num_envs, dtype=np.int64)
-        self._has_fire = len(env.unwrapped.ale.get_action_set()) > FIRE and (
-            env.unwrapped.ale.get_action_set()[FIRE].name == "FIRE"
-        )
+        actions: Any = env.unwrapped.ale.get_action_set()  # type: ignore[attr-defined]
+        self._has_fire = len(actions) > FIRE and actions[FIRE].name == "FIRE"
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Resets the environments; see :meth:`gymnasium.vector.VectorEnv.reset`."""

@@ -78,9 +78,7 @@ def _build(
     if backend == "sb3":
         from stable_baselines3.common.env_util import make_vec_env
 
-        return make_vec_env(
-            name.id, n_envs, env_kwargs={"render_mode": render_mode, **kwargs} or None
-        )
+        return make_vec_env(name.id, n_envs, env_kwargs={"render_mode": render_mode, **kwargs})
     return GymVecEnv(_gym_vector(name, n_envs, backend, render_mode, kwargs))
 
 

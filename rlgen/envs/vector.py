@@ -118,7 +118,7 @@ class GymVecEnv(VecEnv):
         infos = _per_env(vector_info, self.num_envs)
         observations = self._own(observations)
         if dones.any():
-            ended = np.flatnonzero(dones)
+            ended = [int(i) for i in np.flatnonzero(dones)]
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 fresh = infos  # what the step returned describes the new episodes
                 infos = [*infos]
@@ -161,7 +161,7 @@ class GymVecEnv(VecEnv):
     def get_images(self) -> list[npt.NDArray[np.uint8] | None]:
         """Returns one RGB picture per sub-environment, or None for each where none is drawn."""
         frames = self.env.render() if self.render_mode == "rgb_array" else None
-        return [None] * self.num_envs if frames is None else list(frames)
+        return [None] * self.num_envs if frames is None else list(frames)  # type: ignore[arg-type]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Returns an attribute of sub-environments.
@@ -236,7 +236,7 @@ class GymVecEnv(VecEnv):
                 f"{type(env).__name__} has no Python sub-environments, so {wanted!r} cannot be "
                 'reached in them; use make_vec(..., backend="sync")'
             )
-        return getattr(env, method)  # type: ignore[no-any-return]
+        return getattr(env, method)
 
 
 def _resets_in_part(env: VectorEnv) -> bool:

@@ -6,6 +6,8 @@ With 64 input channels instead of 4 the CPU's and GPU's convolution kernels are 
 scaling of pixels by 1/255 is moved into that layer's weights, so that pixels stay uint8 until then.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -68,13 +70,14 @@ class PackedNatureCNN:
 
     def weights(self) -> list[torch.Tensor]:
         """Returns weights and biases in the order of use, differentiable, in ``dtype``."""
-        cnn, linear = self.extractor.cnn, self.extractor.linear[0]
-        first = cnn[0].weight  # (out, channels, 8, 8)
+        cnn: Any = self.extractor.cnn
+        linear: Any = self.extractor.linear[0]
+        first: torch.Tensor = cnn[0].weight  # (out, channels, 8, 8)
         out, channels = first.shape[:2]
         blocks = first.view(out, channels, 2, BLOCK, 2, BLOCK).permute(0, 1, 3, 5, 2, 4)
         first = blocks.reshape(out, channels * BLOCK * BLOCK, 2, 2) * self.scale
         # Stride 2 along the columns: a pair of columns is one column of twice the channels.
-        second = cnn[2].weight
+        second: torch.Tensor = cnn[2].weight
         out, channels, height, _ = second.shape
         pairs = second.view(out, channels, height, 2, 2).permute(0, 4, 1, 2, 3)
         second = pairs.reshape(out, 2 * channels, height, 2) if self.pairs else second

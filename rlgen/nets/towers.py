@@ -57,10 +57,10 @@ class Tower:
     def forward_keeping(self, x: FloatArray, gates: Gates) -> tuple[FloatArray, list[FloatArray]]:
         """As :meth:`forward`; also returns each layer's ungated activation, the input first."""
         kept = [x]
-        h = x * gates[0] if 0 in gates else x
+        h: Any = x * gates[0] if 0 in gates else x
         last = len(self.weights) - 1
         for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            z = h @ weight
+            z: Any = h @ weight
             z += bias
             if k == last:
                 return z, kept
@@ -76,7 +76,7 @@ class Tower:
         """Returns the gradients of ``parameters`` from the gradient of the output."""
         grads: list[FloatArray] = []
         for k in range(len(self.weights) - 1, -1, -1):
-            h = kept[k] * gates[k] if k in gates else kept[k]
+            h: Any = kept[k] * gates[k] if k in gates else kept[k]
             grads += [grad.sum(axis=0), grad.T @ h]
             if k == 0:
                 break
@@ -91,7 +91,7 @@ class TwoTowers(torch.autograd.Function):
     """Actor and critic towers as one differentiable function of their parameters."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: FloatArray, actor: Tower, critic: Tower, gates: Gates, *_: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the actor's output (batch, out) and the critic's (batch, 1)."""
@@ -101,7 +101,7 @@ class TwoTowers(torch.autograd.Function):
         return torch.from_numpy(pi), torch.from_numpy(value)
 
     @staticmethod
-    def backward(ctx: Any, grad_pi: torch.Tensor, grad_value: torch.Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad_pi: torch.Tensor, grad_value: torch.Tensor) -> Any:
         """Returns gradients for the parameters only."""
         actor, critic, gates, pi_kept, value_kept = ctx.work
         grads = actor.backward(grad_pi.numpy(), pi_kept, gates)
@@ -124,5 +124,5 @@ def two_towers(
         The actor's output (batch, out) and the critic's (batch, 1).
     """
     parameters = (*actor.parameters, *critic.parameters)
-    pi, value = TwoTowers.apply(x, actor, critic, gates, *parameters)  # type: ignore[no-untyped-call]
+    pi, value = TwoTowers.apply(x, actor, critic, gates, *parameters)
     return pi, value

@@ -224,7 +224,9 @@ class Evolution:
             self.assigned[env] = NOBODY
 
     def _assign(self, env: int) -> None:
-        running = np.bincount(self.assigned[self.assigned != NOBODY], minlength=len(self.population))
+        running = np.bincount(
+            self.assigned[self.assigned != NOBODY], minlength=len(self.population)
+        )
         individual = int(np.argmin(self.fitness_count + running))
         self.assigned[env] = individual
         self.acting[env] = self.population[individual]
@@ -238,7 +240,7 @@ class Evolution:
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """Returns everything but running episodes: counters (JSON values) and arrays."""
         counters = {name: int(getattr(self, name)) for name in _COUNTERS}
-        arrays = {
+        arrays: dict[str, npt.NDArray[Any]] = {
             "population": self.population,
             "fitness_sum": self.fitness_sum,
             "fitness_count": self.fitness_count,

@@ -100,9 +100,7 @@ class GeneticGates(FastOnPolicy):
         else:  # loaded from a file, perhaps with another number of environments
             self.evolution.generator = self.generators["genes"]
             self.evolution.restart_episodes(self.n_envs)
-        self._gate_log = np.zeros(
-            (self.n_steps, self.n_envs, self.gates.n_gates), dtype=np.uint8
-        )
+        self._gate_log = np.zeros((self.n_steps, self.n_envs, self.gates.n_gates), dtype=np.uint8)
         self.publish_gates()
 
     def _excluded_save_params(self) -> list[str]:
@@ -241,7 +239,7 @@ class _EvolutionCallback(BaseCallback):
         self._t += 1
         rewards, dones, infos = (self.locals[k] for k in ("rewards", "dones", "infos"))
         ended: dict[int, float] = {}
-        for env in np.flatnonzero(dones):
+        for env in map(int, np.flatnonzero(dones)):
             if not self._monitored:
                 ended[env] = float(evolution.partial_return[env] + rewards[env])
             elif "episode" in infos[env]:

@@ -87,7 +87,7 @@ def initial_population(
 
 
 def selection_probabilities(fitness: Fitness) -> Fitness:
-    """Returns the roulette wheel p_i = (F_i - min F) / sum_j (F_j - min F), uniform if all equal."""
+    """Returns the wheel p_i = (F_i - min F) / sum_j (F_j - min F), uniform if all are equal."""
     shifted = fitness - fitness.min()
     total = shifted.sum()
     if not total > 0:
