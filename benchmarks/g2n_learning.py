@@ -51,7 +51,7 @@ class StudyOptions:
     jobs: int = 1
     eval_episodes: int = 30
     out: str = "runs/study"
-    families: str = "ppo,a2c"
+    families: str = "ppo+a2c"
     extra: str = ""  # further agent options of the G2N variants, separated by spaces
     tag: str = ""  # name of the variant that ``extra`` makes
     check: bool = False
@@ -127,7 +127,7 @@ def main() -> None:
     """Runs the study and prints the tables."""
     options = check_options(StudyOptions, sys.argv[1:])
     jobs = []
-    for family in options.families.split(","):
+    for family in options.families.split("+"):
         steps = options.steps_ppo if family == "ppo" else options.steps_a2c
         for seed in range(options.seeds):
             for label, args in variants(options, family).items():
@@ -135,7 +135,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for future in [pool.submit(train, *job) for job in jobs]:
             future.result()
-    for family in options.families.split(","):
+    for family in options.families.split("+"):
         labels = list(variants(options, family))
         runs = {lab: [folder_of(options, lab, s) for s in range(options.seeds)] for lab in labels}
         name = options.env.replace("/", "-").lower()

@@ -38,6 +38,32 @@ class Head(Protocol):
         """Returns KL(p || q), (batch,), of two parameter arrays."""
 
 
+class _Categorical(torch.autograd.Function):
+    """Log-probability and entropy of a categorical as one node: its graph would have eight.
+
+    With p = softmax(z) and H the entropy, d log p_a / dz = onehot(a) - p and
+    dH / dz = -p (log p + H).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        log_probs = F.log_softmax(logits, dim=1)
+        column = actions.unsqueeze(1)
+        probs = log_probs.exp()
+        entropy = -(probs * log_probs).sum(dim=1)
+        ctx.save_for_backward(column, log_probs, probs, entropy)
+        return log_probs.gather(1, column).squeeze(1), entropy
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        column, log_probs, probs, entropy = ctx.saved_tensors
+        to_log_prob, to_entropy = (grad.unsqueeze(1) for grad in grads)
+        weight = to_log_prob + to_entropy * (log_probs + entropy.unsqueeze(1))
+        return (-probs * weight).scatter_add_(1, column, to_log_prob), None
+
+
 class CategoricalHead:
     """One of ``n`` actions; parameters are logits."""
 
@@ -60,9 +86,8 @@ class CategoricalHead:
         self, parameters: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`Head`; actions are int64 (batch,)."""
-        log_probs = F.log_softmax(parameters, dim=1)
-        chosen = log_probs.gather(1, actions.unsqueeze(1)).squeeze(1)
-        return chosen, -(log_probs.exp() * log_probs).sum(dim=1)
+        log_prob, entropy = _Categorical.apply(parameters, actions)
+        return log_prob, entropy
 
     def kl(self, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
         """See :class:`Head`."""

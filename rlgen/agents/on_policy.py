@@ -194,7 +194,8 @@ class FastOnPolicy(OnPolicyAlgorithm):
 
     def _descend(self, loss: torch.Tensor) -> None:
         """One optimiser step on a loss, with the gradient clipped."""
-        self.policy.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._trained:
+            parameter.grad = None
         loss.backward()
         _clip_grad_norm([p.grad for p in self._trained if p.grad is not None], self.max_grad_norm)
         self.policy.optimizer.step()
@@ -242,7 +243,9 @@ class TermLog:
 def _clip_grad_norm(grads: list[torch.Tensor], max_norm: float) -> None:
     """``torch.nn.utils.clip_grad_norm_`` without its per-call sorting of tensors by device."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-    torch._foreach_mul_(grads, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    if scale.is_cuda or scale < 1:  # on the CPU looking costs nothing, multiplying does
+        torch._foreach_mul_(grads, scale)
 
 
 def _fuse(optimizer: torch.optim.Optimizer) -> None:

@@ -15,6 +15,58 @@ from rlgen.agents.on_policy import FastOnPolicy, TermLog
 from rlgen.agents.registry import AGENTS
 
 
+class _ClippedSurrogate(torch.autograd.Function):
+    """See :func:`clipped_surrogate`; one node of the graph instead of nine."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        log_prob: torch.Tensor,
+        old_log_prob: torch.Tensor,
+        advantages: torch.Tensor,
+        clip_range: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        log_ratio = log_prob - old_log_prob
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+        unclipped_term, clipped_term = advantages * ratio, advantages * clipped
+        inside = clipped == ratio
+        # The minimum has a gradient where it is the unclipped term, or where nothing is clipped.
+        passes = inside.logical_or(unclipped_term < clipped_term)
+        ctx.save_for_backward(unclipped_term * passes)
+        loss = -torch.minimum(unclipped_term, clipped_term).mean()
+        approx_kl = (ratio - 1 - log_ratio).mean()
+        clip_fraction = 1 - inside.float().mean()
+        ctx.mark_non_differentiable(approx_kl, clip_fraction)
+        return loss, approx_kl, clip_fraction
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (terms,) = ctx.saved_tensors
+        return terms * (-grads[0] / len(terms)), None, None, None
+
+
+def clipped_surrogate(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantages: torch.Tensor, clip_range: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns PPO's policy loss -E[min(rho A, clip(rho, 1 - eps, 1 + eps) A)].
+
+    Args:
+        log_prob: log pi(a | s) of the current policy, (batch,).
+        old_log_prob: The same of the policy that acted; rho is the ratio of the two.
+        advantages: A, (batch,).
+        clip_range: eps.
+
+    Returns:
+        The loss, differentiable in ``log_prob``; the approximate KL divergence
+        E[rho - 1 - log rho]; the share of samples whose ratio is clipped.
+    """
+    loss, approx_kl, clip_fraction = _ClippedSurrogate.apply(
+        log_prob, old_log_prob, advantages, clip_range
+    )
+    return loss, approx_kl, clip_fraction
+
+
 @AGENTS.register("ppo")
 class PPO(FastOnPolicy, SB3PPO):
     """Proximal policy optimisation.
@@ -63,11 +115,9 @@ class PPO(FastOnPolicy, SB3PPO):
                 if self.normalize_advantage and len(advantages) > 1:
                     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
-                # L^CLIP = E[min(rho A, clip(rho, 1 - eps, 1 + eps) A)]
-                log_ratio = log_prob - batch.old_log_prob
-                ratio = torch.exp(log_ratio)
-                clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-                policy_loss = -torch.min(advantages * ratio, advantages * clipped).mean()
+                policy_loss, approx_kl, clip_fraction = clipped_surrogate(
+                    log_prob, batch.old_log_prob, advantages, clip_range
+                )
 
                 if clip_range_vf is not None:
                     change = (values - batch.old_values).clamp(-clip_range_vf, clip_range_vf)
@@ -76,9 +126,6 @@ class PPO(FastOnPolicy, SB3PPO):
                 entropy_loss = -entropy.mean()
                 loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
 
-                with torch.no_grad():
-                    approx_kl = ((ratio - 1) - log_ratio).mean()
-                    clip_fraction = ((ratio - 1).abs() > clip_range).float().mean()
                 terms.add(
                     policy_gradient_loss=policy_loss,
                     value_loss=value_loss,
