@@ -113,7 +113,8 @@ class PPO(FastOnPolicy, SB3PPO):
 
                 advantages = batch.advantages
                 if self.normalize_advantage and len(advantages) > 1:
-                    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+                    std, mean = torch.std_mean(advantages)
+                    advantages = (advantages - mean) / (std + 1e-8)
 
                 policy_loss, approx_kl, clip_fraction = clipped_surrogate(
                     log_prob, batch.old_log_prob, advantages, clip_range

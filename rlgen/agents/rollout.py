@@ -90,7 +90,7 @@ class TensorRollout(RolloutBuffer):
             setattr(self, name, np.zeros(shape, dtype=np.float32))
         self.pos = 0
         self.full = False
-        self._tensors: dict[str, torch.Tensor] | None = None
+        self._table: torch.Tensor | None = None
 
     def put_observations(self, observations: npt.NDArray[Any]) -> torch.Tensor:
         """Stores the observations of the current step and returns them in stored form."""
@@ -166,19 +166,19 @@ class TensorRollout(RolloutBuffer):
         return self._gather(torch.from_numpy(positions).to(self.device))
 
     def _gather(self, index: torch.Tensor) -> Minibatch:
-        if self._tensors is None:
-            names = ("actions", "log_probs", "values", "advantages", "returns")
-            self._tensors = {
-                name: torch.from_numpy(getattr(self, name)).flatten(0, 1).to(self.device)
-                for name in names
-            }
-        part = {name: tensor[index] for name, tensor in self._tensors.items()}
+        if self._table is None:
+            columns = (self.log_probs, self.values, self.advantages, self.returns)
+            table = np.stack([column.reshape(-1) for column in columns])
+            self._table = torch.from_numpy(table).to(self.device)
+            self._action_rows = torch.from_numpy(self.actions).flatten(0, 1).to(self.device)
+        # One look-up for the four scalars of a sample: small look-ups cost more than their bytes.
+        scalars = self._table.index_select(1, index)
         return Minibatch(
             index=index,
             observations=self.stored.flatten(0, 1).index_select(0, index),
-            actions=part["actions"],
-            old_log_prob=part["log_probs"],
-            old_values=part["values"],
-            advantages=part["advantages"],
-            returns=part["returns"],
+            actions=self._action_rows.index_select(0, index),
+            old_log_prob=scalars[0],
+            old_values=scalars[1],
+            advantages=scalars[2],
+            returns=scalars[3],
         )
