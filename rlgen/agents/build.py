@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import Schedule
@@ -133,6 +134,8 @@ def _policy(options: dict[str, Any], env: VecEnv) -> tuple[str, dict[str, Any]]:
         policy_kwargs["net_arch"] = list(options["net_arch"])
     if options["policy"] != "auto":
         return options["policy"], policy_kwargs
+    if isinstance(space, spaces.Dict):
+        return "MultiInputPolicy", policy_kwargs
     if is_image_space(space):
         return "CnnPolicy", policy_kwargs
     if space.shape is not None and len(space.shape) == 3 and space.dtype == bool:

@@ -46,7 +46,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
 
     Attributes:
         why_not_fast: Why SB3's road is taken, or None on the fast path.
-        generators: The NumPy generators of actions, minibatches and the genetic algorithm.
+        generators: The NumPy generators of actions, minibatches, genes and statistics.
     """
 
     rollout_buffer: TensorRollout
@@ -69,7 +69,8 @@ class FastOnPolicy(OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         super()._setup_model()
         if not self.generators:  # a loaded model brings its own, in the state it had
-            self.generators = spawn_generators(self.seed, "actions", "minibatches", "genes")
+            purposes = ("actions", "minibatches", "genes", "statistics")
+            self.generators = spawn_generators(self.seed, *purposes)
         self.why_not_fast = why_unsupported(self.policy) if self.fast else "fast=False"
         if self.rollout_buffer_class is not None and not issubclass(
             self.rollout_buffer_class, TensorRollout

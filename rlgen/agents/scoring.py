@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -119,6 +120,8 @@ def record_video(
             for frame in _play(model, env, max_steps, deterministic):
                 writer.append_data(frame)
                 frames += 1
+    except gym.error.DependencyNotInstalled as error:
+        raise MissingExtraError("a video of " + config["env"], "classic") from error
     finally:
         env.close()
     temporary.replace(path)

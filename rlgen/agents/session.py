@@ -77,7 +77,7 @@ class TrainingSession:
                 continue
             restore_training_state(self.model, tensors, state)
             self.best_return = state["run"]["best_return"]
-            self.resumed_at = self.model.num_timesteps
+            self.resumed_at = self.checkpoints.last_step = self.model.num_timesteps
             tell(
                 f"resumed at step {self.model.num_timesteps:,}: weights, optimiser, schedules, "
                 "counters and generators as saved; environments begin new episodes"

@@ -64,7 +64,12 @@ def save_checkpoint(
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in [*temporary.iterdir(), temporary]:
             _flush(path)
-        if final.exists():  # the same step again, after a resume
+        if final.exists():
+            # The same step again, after a resume. A readable one is the same state, and replacing
+            # it would leave a moment without it; a damaged one makes room.
+            if _is_readable(final):
+                shutil.rmtree(temporary)
+                return final
             shutil.rmtree(final)
         temporary.rename(final)
         _flush(folder)
@@ -120,6 +125,14 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     except (KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path.name} is damaged ({_short(error)})") from None
     return tensors, state
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        load_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _save_tensors(group: dict[str, torch.Tensor], path: Path) -> None:

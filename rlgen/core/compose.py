@@ -134,8 +134,23 @@ def update(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
         key = override.key_or_group
         if OmegaConf.select(config, key, default=_MISSING) is _MISSING:
             raise UserError(f"unknown option {key}; {closest(key, _keys(values))}")
-        OmegaConf.update(config, key, override.value())
+        value, old = override.value(), OmegaConf.select(config, key)
+        if not _same_kind(value, old):
+            kind = type(old).__name__
+            raise UserError(f"{override.input_line}: {key} takes {kind}, such as {key}={old}")
+        OmegaConf.update(config, key, value)
     return OmegaConf.to_container(config)  # type: ignore[return-value]
+
+
+def _same_kind(value: Any, old: Any) -> bool:
+    """Tells whether a value can stand where another was; nothing is known of an old None."""
+    if old is None or value is None:
+        return True
+    if isinstance(old, bool) or isinstance(value, bool):
+        return isinstance(old, bool) and isinstance(value, bool)
+    if isinstance(old, float):
+        return isinstance(value, (int, float))
+    return isinstance(value, type(old)) or not isinstance(old, (int, str))
 
 
 _MISSING = object()

@@ -13,7 +13,12 @@ from rlgen.envs.names import EnvName, resolve_env
 from rlgen.envs.vector import GymVecEnv
 
 BACKENDS = ("auto", "native", "sync", "async", "sb3")
-_EXTRA_BY_FAMILY = {"mujoco": "mujoco", "box2d": "box2d", "minatar": "minatar"}
+_EXTRA_BY_FAMILY = {
+    "mujoco": "mujoco",
+    "box2d": "box2d",
+    "minatar": "minatar",
+    "classic": "classic",
+}
 
 
 def make_vec(

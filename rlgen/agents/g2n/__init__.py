@@ -3,7 +3,11 @@
 from rlgen.agents.g2n.g2ac import G2AC
 from rlgen.agents.g2n.g2ppo import G2PPO
 from rlgen.agents.g2n.gates import GatedMlpExtractor
-from rlgen.agents.g2n.policy import GatedActorCriticCnnPolicy, GatedActorCriticPolicy
+from rlgen.agents.g2n.policy import (
+    GatedActorCriticCnnPolicy,
+    GatedActorCriticPolicy,
+    GatedMultiInputPolicy,
+)
 from rlgen.agents.g2n.population import GeneticOptions, next_generation, selection_probabilities
 
 __all__ = [
@@ -12,6 +16,7 @@ __all__ = [
     "GatedActorCriticCnnPolicy",
     "GatedActorCriticPolicy",
     "GatedMlpExtractor",
+    "GatedMultiInputPolicy",
     "GeneticOptions",
     "next_generation",
     "selection_probabilities",

@@ -29,7 +29,11 @@ from stable_baselines3.common.vec_env import VecMonitor, is_vecenv_wrapped
 
 from rlgen.agents.g2n.evolution import Evolution
 from rlgen.agents.g2n.gates import GatedMlpExtractor
-from rlgen.agents.g2n.policy import GatedActorCriticCnnPolicy, GatedActorCriticPolicy
+from rlgen.agents.g2n.policy import (
+    GatedActorCriticCnnPolicy,
+    GatedActorCriticPolicy,
+    GatedMultiInputPolicy,
+)
 from rlgen.agents.g2n.population import GeneticOptions
 from rlgen.agents.heads import head_of
 from rlgen.agents.on_policy import FastOnPolicy
@@ -57,6 +61,7 @@ class GeneticGates(FastOnPolicy):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": GatedActorCriticPolicy,
         "CnnPolicy": GatedActorCriticCnnPolicy,
+        "MultiInputPolicy": GatedMultiInputPolicy,
     }
     policy: GatedActorCriticPolicy
 
@@ -167,7 +172,7 @@ class GeneticGates(FastOnPolicy):
         head = head_of(self.policy)
         if head is None:
             return {}
-        generator = self.generators["genes"].spawn(1)[0]
+        generator = self.generators["statistics"]
         count = min(self.stats_samples, len(own))
         positions = np.sort(generator.choice(len(own), size=count, replace=False))
         features, actions, old_log_prob, advantages = self._samples(positions)
@@ -200,7 +205,12 @@ class GeneticGates(FastOnPolicy):
             return features, batch.actions, batch.old_log_prob, batch.advantages
         buffer: Any = self.rollout_buffer
         steps, envs = np.divmod(positions, self.n_envs)
-        obs = obs_as_tensor(buffer.observations[steps, envs], self.device)
+        stored = buffer.observations
+        if isinstance(stored, dict):
+            picked: Any = {key: value[steps, envs] for key, value in stored.items()}
+        else:
+            picked = stored[steps, envs]
+        obs = obs_as_tensor(picked, self.device)
         features = self.policy.extract_features(obs)  # type: ignore[assignment]
         rest = (buffer.actions, buffer.log_probs, buffer.advantages)
         actions, *others = (torch.as_tensor(a[steps, envs], device=self.device) for a in rest)

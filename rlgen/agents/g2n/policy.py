@@ -5,7 +5,12 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor, NatureCNN
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+)
 
 from rlgen.agents.g2n.gates import GatedMlpExtractor
 
@@ -57,6 +62,18 @@ class GatedActorCriticCnnPolicy(GatedActorCriticPolicy):
         self,
         *args: Any,
         features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+
+
+class GatedMultiInputPolicy(GatedActorCriticPolicy):
+    """``MultiInputPolicy`` whose actor is gated, for dictionaries of observations."""
+
+    def __init__(
+        self,
+        *args: Any,
+        features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
