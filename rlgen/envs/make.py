@@ -63,6 +63,11 @@ def make_vec(
         vec = _build(name, n_envs, backend, training, render_mode, kwargs)
     except gym.error.DependencyNotInstalled as error:
         raise MissingExtraError(name.id, _EXTRA_BY_FAMILY.get(name.family, "dev")) from error
+    except TypeError as error:
+        if not kwargs:
+            raise
+        reason = str(error).split(" was raised from")[0]
+        raise UserError(f"env_kwargs={kwargs} do not fit {name.id}: {reason}") from error
     vec.seed(seed)
     return vec
 
@@ -80,18 +85,18 @@ def _build(
             vector = make_atari_vector(name.id, n_envs, training=training, **kwargs)
             return GymVecEnv(vector, clip_reward=training)
         return make_atari_sb3(name.id, n_envs, training, render_mode, kwargs)
+    if render_mode:  # else not passed at all: not every environment takes it
+        kwargs["render_mode"] = render_mode
     if backend == "sb3":
         from stable_baselines3.common.env_util import make_vec_env
 
-        return make_vec_env(name.id, n_envs, env_kwargs={"render_mode": render_mode, **kwargs})
-    return GymVecEnv(_gym_vector(name, n_envs, backend, render_mode, kwargs))
+        return make_vec_env(name.id, n_envs, env_kwargs=kwargs)
+    return GymVecEnv(_gym_vector(name, n_envs, backend, kwargs))
 
 
-def _gym_vector(
-    name: EnvName, n_envs: int, backend: str, render_mode: str | None, kwargs: dict[str, Any]
-) -> VectorEnv:
+def _gym_vector(name: EnvName, n_envs: int, backend: str, kwargs: dict[str, Any]) -> VectorEnv:
     def make() -> gym.Env:
-        return gym.make(name.id, render_mode=render_mode, disable_env_checker=True, **kwargs)
+        return gym.make(name.id, disable_env_checker=True, **kwargs)
 
     fns: list[Callable[[], gym.Env]] = [make for _ in range(n_envs)]
     if backend == "async":
