@@ -1,0 +1,17 @@
+"""The example scripts run."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def test_sb3_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    script = runpy.run_path(str(EXAMPLES / "sb3_pipeline.py"))
+    mean = script["main"](total_timesteps=2560, folder=tmp_path)
+    assert 8 < mean <= 500
+    assert f"return {mean:.1f} +-" in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"model.zip", "normalizer.pkl", "evaluations.npz", "rl_model_2560_steps.zip"} <= names
