@@ -13,9 +13,9 @@ already is not repeated, so an interrupted study goes on where it stopped. Varia
 "GA off" needs no runs of its own: with all gates open the computation is the base algorithm's, bit
 for bit (tests/agents/test_g2n_equality.py); ``check=true`` runs one seed of it and compares.
 
-Figures: the mean return of the episodes in the last tenth of the training, and the return of a
-final evaluation of the elite; mean over seeds with 95 % bootstrap interval, and the paired
-difference to the base.
+Figures: the learning curve's mean over all steps (how fast it learns), the mean return of the
+episodes in the last tenth of the training, and the return of a final evaluation of the elite; mean
+over seeds with 95 % bootstrap interval, and the paired difference to the base.
 """
 
 import json
@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlgen.core.compose import check_options
-from rlgen.core.curves import draw_groups, read_episodes
+from rlgen.core.curves import draw_groups, read_episodes, smooth
 from rlgen.core.stats import bootstrap_interval
 
 RANDOM = ("agent.selection=uniform", "agent.elitism=false")
@@ -86,12 +86,16 @@ def train(options: StudyOptions, label: str, args: Sequence[str], steps: int, se
     print(f"{label} seed {seed}: {summary(folder)}", flush=True)
 
 
-def summary(folder: Path) -> tuple[float, float]:
-    """Returns the mean return of the last tenth of the training, and of the final evaluation."""
+FIGURES = ("mean of the curve", "last tenth", "evaluation")
+
+
+def summary(folder: Path) -> tuple[float, ...]:
+    """Returns the figures of a run, in the order of ``FIGURES``."""
     steps, returns = read_episodes(folder)
+    curve = smooth(steps, returns, np.linspace(steps[0], steps[-1], 500), window=20)
     late = returns[steps > 0.9 * steps[-1]]
     result = json.loads((folder / "result.json").read_text())
-    return round(float(late.mean()), 2), round(float(np.mean(result["returns"])), 2)
+    return tuple(round(float(np.mean(v)), 2) for v in (curve, late, result["returns"]))
 
 
 def cell(values: npt.NDArray[np.float64]) -> str:
@@ -111,12 +115,12 @@ def report(options: StudyOptions, family: str, labels: list[str]) -> list[str]:
     lines = [
         f"{options.env}, {steps:,} steps, {options.seeds} seeds",
         "",
-        "| variant | last tenth of training | difference to base | evaluation | difference |",
-        "| --- | --- | --- | --- | --- |",
+        "| variant | " + " | ".join(f"{name} | difference" for name in FIGURES) + " |",
+        "| --- |" + " --- |" * (2 * len(FIGURES)),
     ]
     for label, score in scores.items():
         cells = []
-        for k in range(2):
+        for k in range(len(FIGURES)):
             cells.append(cell(score[:, k]))
             cells.append("" if label == labels[0] else cell(score[:, k] - base[:, k]))
         lines.append(f"| {label} | " + " | ".join(cells) + " |")

@@ -238,7 +238,7 @@ def stepping_seconds(env: Any) -> float:
 
 
 def product_seconds(model: Any) -> float:
-    """Returns the seconds per step of the network's products: acting once, each epoch of updates."""
+    """Returns the seconds per step of the network's products, in acting and in all epochs."""
     packed = model.network.packed
     weights = [w.detach().requires_grad_() for w in packed.weights()]
     layers = list(zip(weights[::2], weights[1::2], strict=True))
