@@ -6,8 +6,10 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
-from rlgen.core.checkpoint import list_checkpoints
+from rlgen.agents import scoring
+from rlgen.core.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from rlgen.evaluate import main
 from rlgen.train import main as train
 
@@ -66,6 +68,22 @@ def test_a_gated_agent_is_scored_with_its_elite_and_with_open_gates(capsys):
     assert main(["run", "episodes=2"]) == 0
     agents = list(rows(capsys.readouterr().out))
     assert agents == ["agent", "g2ppo, elite's gates", "g2ppo, all gates open"]
+
+
+def test_the_gates_are_those_that_the_table_names(run, monkeypatch):
+    tensors, state = load_checkpoint(list_checkpoints(run / "checkpoints")[-1])
+    elite = tensors["policy"]["mlp_extractor.elite"]
+    elite[:] = (torch.arange(len(elite)) % 4 == 0).to(elite.dtype)
+    save_checkpoint(run / "checkpoints", 9999, tensors, state)
+    real, shares = scoring.score, []
+
+    def score(model, *args, **kwargs):
+        shares.append(float(model.gates.elite.mean()))
+        return real(model, *args, **kwargs)
+
+    monkeypatch.setattr(scoring, "score", score)
+    assert main(["run", "episodes=1", "which=last"]) == 0
+    assert shares == [0.25, 1.0]
 
 
 def test_another_agent_is_scored_once(trained, cwd, capsys):

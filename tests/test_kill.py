@@ -46,10 +46,13 @@ def kill_after(process: subprocess.Popen[str], seconds: float) -> int:
         return process.wait(30)
 
 
-def wait_for_training(process: subprocess.Popen[str], folder: Path) -> None:
-    """Waits until the process tells that it begins to train, or ends."""
-    deadline = time.monotonic() + 60
-    while process.poll() is None and "run folder: " not in (folder / "stderr.txt").read_text():
+def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
+    """Waits until the process has saved a checkpoint beyond those that are there."""
+    before = set(folder.glob("runs/*/*/checkpoints/step-*"))
+    deadline = time.monotonic() + 120
+    while process.poll() is None:
+        if set(folder.glob("runs/*/*/checkpoints/step-*[1-9]*")) - before:
+            return
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -61,9 +64,9 @@ def test_no_kill_loses_a_complete_checkpoint(tmp_path):
     arguments, newest, grown = [*START, *LONG], -1, 0
     for kill in range(KILLS):
         process = start(tmp_path, arguments)
-        if kill % 2:  # half of them any time, while it starts or later; half while it trains
-            wait_for_training(process, tmp_path)
-            code = kill_after(process, moments.uniform(0.0, 1.0))
+        if kill % 2:  # half of them any time, while it starts or later; half while it saves
+            wait_for_a_save(process, tmp_path)
+            code = kill_after(process, moments.uniform(0.0, 0.5))
         else:
             code = kill_after(process, moments.uniform(0.5, 6.0))
         error = (tmp_path / "stderr.txt").read_text()

@@ -156,14 +156,20 @@ def test_a_damaged_checkpoint_is_told_in_one_line_and_skipped(run, capsys):
     assert step_of(newest(run)) == 1536
 
 
-def test_rows_after_the_checkpoint_are_recorded_anew(run):
+@pytest.mark.parametrize(
+    ("file", "column"), [("progress.csv", "time/total_timesteps"), ("episodes.csv", "step")]
+)
+def test_rows_after_the_checkpoint_are_recorded_anew(run, file, column):
     previous = step_of(list_checkpoints(run / "checkpoints")[0])
     shutil.rmtree(newest(run))
-    kept = [s for s in steps(run / "progress.csv") if s <= previous]
+    before = steps(run / file, column)
+    kept = [step for step in before if step <= previous]
+    assert len(kept) < len(before)
     assert main(["resume=run", "total_timesteps=1536"]) == 0
-    after = steps(run / "progress.csv")
+    after = steps(run / file, column)
     assert after[: len(kept)] == kept
-    assert after == sorted(set(after))
+    assert after[len(kept)] > previous
+    assert after == sorted(after)
 
 
 def test_a_run_without_a_readable_checkpoint_is_refused(run, capsys):

@@ -25,6 +25,8 @@ ALONE = {"population_size": 1, "genetic_kwargs": {"mutation": 1.0}}
 def task(name: str) -> tuple[str, VecEnv]:
     if name == "images":
         return "CnnPolicy", vector(ENVS, observation="image")
+    if name == "dictionaries":
+        return "MultiInputPolicy", vector(ENVS, observation="dict")
     return "MlpPolicy", make_vec_env(name, ENVS, seed=2)
 
 
@@ -59,13 +61,13 @@ def assert_same(first: tuple, second: tuple) -> None:
         assert torch.equal(weight, second[1][name]), name
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "images"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "images", "dictionaries"])
 def test_g2ppo_without_evolution_is_sb3s_ppo(name: str) -> None:
     theirs = train(stable_baselines3.PPO, name, "ppo")
     assert_same(train(G2PPO, name, "ppo", fast=False, **CLOSED), theirs)
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "images"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "images", "dictionaries"])
 def test_g2ac_without_evolution_is_sb3s_a2c(name: str) -> None:
     theirs = train(stable_baselines3.A2C, name, "a2c")
     assert_same(train(G2AC, name, "a2c", fast=False, **CLOSED), theirs)

@@ -115,11 +115,13 @@ def test_fitness_is_the_mean_return() -> None:
     returns = iter([1.0, 10.0, 3.0, 20.0])
     for _ in range(2):
         evo.step(np.zeros(2), {0: next(returns), 1: next(returns)})
+    best = evo.population[1].copy()
     bred = evo.begin_rollout()
     assert bred is not None
     assert (bred["fitness_max"], bred["fitness_min"], bred["fitness_mean"]) == (15.0, 2.0, 8.5)
     assert bred["fitness_elite"] == 2.0
     assert bred["elite_changed"] == 1
+    np.testing.assert_array_equal(evo.elite_gates, best)
 
 
 def test_least_evaluated_individual_is_next() -> None:
@@ -194,6 +196,29 @@ def test_long_episodes_are_scored_by_the_partial_return() -> None:
     assert evo.fitness_sum.tolist() == [4.0, 8.0, 12.0]
     evo.step(np.array([1.0, 2.0, 3.0]), {0: 50.0})  # the rest of the episode counts for nobody
     assert evo.fitness_sum.tolist() == [4.0, 8.0, 12.0]
+
+
+def test_the_limit_counts_the_steps_of_an_episode() -> None:
+    evo = evolution(size=6, n_envs=3, max_gen_steps=4)
+    evo.evolving = True
+    evo.restart_episodes(3)
+    for ended in ({}, {}, {0: 7.0}, {}):
+        evo.step(np.ones(3), ended)
+    assert evo.assigned.tolist() == [3, NOBODY, NOBODY]
+    assert evo.fitness_count.tolist() == [1, 1, 1, 0, 0, 0]
+    for _ in range(3):
+        evo.step(np.ones(3), {})
+    assert evo.fitness_count.tolist() == [1, 1, 1, 1, 0, 0]
+
+
+def test_no_partial_return_beside_enough_whole_ones() -> None:
+    evo = evolution(size=3, n_envs=3, max_gen_steps=4)
+    evo.evolving = True
+    evo.restart_episodes(3)
+    evo.step(np.ones(3), {0: 7.0, 1: 8.0, 2: 9.0})
+    for _ in range(6):
+        evo.step(np.ones(3), {})
+    assert evo.fitness_sum.tolist() == [7.0, 8.0, 9.0]
 
 
 def test_partial_returns_of_the_environment_go_first() -> None:

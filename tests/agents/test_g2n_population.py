@@ -86,6 +86,9 @@ def test_crossover_mixes_two_parents_by_a_fair_coin() -> None:
     assert abs(mixed.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 1999)
     genes = children[mixed]
     assert abs(genes.mean() - 0.5) < 4 * np.sqrt(0.25 / genes.size)
+    # An unfair coin would show in each child: its ones have the variance 50 / 4 of fair ones.
+    variance = np.square(genes.sum(axis=1) - 25.0).mean()
+    assert abs(variance / 12.5 - 1) < 4 * np.sqrt(2 / len(genes))
 
 
 def test_full_mutation_gives_complements() -> None:

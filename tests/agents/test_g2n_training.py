@@ -1,111 +1,25 @@
-"""The genetic agents in training: whose samples, which loss, what is logged."""
+"""The genetic agents in training: whose samples, which loss, whose turn."""
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
 import torch
+from genetic_rollouts import ALL, ENVS, STEPS, Evolving, Watch, build, foreign_rollout, samples
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from tiny_envs import TinyEnv, vector
 
 from rlgen.agents import G2AC, G2PPO
 from rlgen.core.errors import UserError
+from rlgen.envs import GymVecEnv
 
-STEPS, ENVS = 16, 4
-ALL = STEPS * ENVS
 SGD = {"optimizer_class": torch.optim.SGD, "net_arch": [16]}
-
-
-class Watch(BaseCallback):
-    """Keeps who acted where, under which gates, and what came of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[dict[str, Any]] = []
-
-    def _on_rollout_start(self) -> None:
-        self.gates = self.model.gates.acting.numpy().copy()
-
-    def _on_step(self) -> bool:
-        self.seen.append(
-            {
-                "obs": np.array(self.model._last_obs),
-                "gates": self.gates,
-                "ended": np.array(["episode" in info for info in self.locals["infos"]]),
-                "evolving": self.model.evolution.evolving,
-            }
-        )
-        self.gates = self.model.gates.acting.numpy().copy()  # the evolution knows this step now
-        return True
-
-    def stacked(self, name: str) -> np.ndarray:
-        return np.stack([step[name] for step in self.seen])
-
-
-class Evolving(Watch):
-    """Lets the evolving phase begin with the training, with some relabelling of individuals."""
-
-    def __init__(self, order: list[int] | None = None) -> None:
-        super().__init__()
-        self.order = order
-
-    def _on_training_start(self) -> None:
-        evolution = self.model.evolution
-        evolution.evolving = True
-        evolution.restart_episodes(ENVS)
-        if self.order is not None:
-            place = np.argsort(self.order)
-            evolution.population = evolution.population[self.order]
-            evolution.elite = int(place[evolution.elite])
-            evolution.assigned = place[evolution.assigned]
-
-
-def build(algorithm: type = G2PPO, env: Any = None, **kwargs: Any) -> Any:
-    options = {"n_steps": STEPS, "seed": 3, "device": "cpu", "population_size": ENVS}
-    options |= {"stats_samples": ALL, "policy_kwargs": {"net_arch": [16]}}
-    if algorithm is G2PPO:
-        options |= {"batch_size": ALL, "n_epochs": 1}
-    model = algorithm("MlpPolicy", env or vector(ENVS), **{**options, **kwargs})
-    with torch.no_grad():
-        model.policy.action_net.weight.mul_(60)  # SB3 starts near uniform actions
-    return model
-
-
-def foreign_rollout(algorithm: type = G2PPO, **kwargs: Any) -> tuple[Any, Watch]:
-    """Returns an agent after one rollout of all individuals, before its update."""
-    model, watch = build(algorithm, **kwargs), Evolving()
-    model.train = lambda: None
-    model.learn(ALL, watch)
-    del model.train
-    return model, watch
-
-
-def samples(model: Any, watch: Watch) -> dict[str, torch.Tensor]:
-    """The rollout as SB3's policy sees it, flat, with the elite's and the actors' numbers."""
-    policy, buffer = model.policy, model.rollout_buffer
-    obs = torch.from_numpy(watch.stacked("obs")).flatten(0, 1)
-    actions = torch.from_numpy(buffer.actions).flatten()
-    values, log_prob, entropy = policy.evaluate_actions(obs, actions)
-    gates = torch.from_numpy(watch.stacked("gates")).flatten(0, 1)
-    features = policy.extract_features(obs)
-    own = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(features, gates))
-    return {
-        "values": values.flatten(),
-        "log_prob": log_prob,
-        "entropy": entropy,
-        "own_log_prob": own.log_prob(actions),
-        "own_logits": own.distribution.logits,
-        "elite_logits": policy.get_distribution(obs).distribution.logits,
-        "stored": torch.from_numpy(buffer.log_probs).flatten(),
-        "advantages": torch.from_numpy(buffer.advantages).flatten(),
-        "returns": torch.from_numpy(buffer.returns).flatten(),
-        "elite": (gates == policy.mlp_extractor.elite).all(dim=1),
-    }
 
 
 def flat(policy: torch.nn.Module) -> torch.Tensor:
@@ -274,86 +188,34 @@ def test_best_individual_becomes_the_elite() -> None:
     assert model.gates.elite[0] == 1
 
 
-class Capture(KVWriter):
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def write(self, key_values: dict, key_excluded: dict, step: int = 0) -> None:
-        self.rows.append(dict(key_values))
-
-    def close(self) -> None:
-        pass
-
-
-PER_GENERATION = {
-    "generation",
-    "fitness_max",
-    "fitness_mean",
-    "fitness_min",
-    "fitness_elite",
-    "episodes",
-    "generation_steps",
-    "elite_changed",
-    "elite_changes",
-    "open_fraction_elite",
-    "open_fraction_population",
-    "diversity",
-    "elite_overlap_initial",
-}
-PER_UPDATE = {
-    "kl_elite_individuals",
-    "ratio_mean",
-    "ratio_max",
-    "ratio_clipped",
-    "policy_loss_own",
-    "policy_loss_foreign",
-}
+@pytest.mark.parametrize("clip_reward", [True, False])
+def test_long_episodes_are_scored_by_unclipped_rewards(clip_reward: bool) -> None:
+    """Nobody moves forward, so after 5 steps a walker's return is the sum of -0.5t - 0.3t."""
+    fns = [partial(TinyEnv, limit=10_000) for _ in range(ENVS)]
+    env = GymVecEnv(
+        SyncVectorEnv(fns, autoreset_mode=AutoresetMode.SAME_STEP), clip_reward=clip_reward
+    )
+    model = build(env=env, learning_rate=0.0, genetic_kwargs={"max_gen_steps": 5})
+    with torch.no_grad():
+        model.policy.action_net.weight.zero_()
+        model.policy.action_net.bias[:] = torch.tensor([50.0, -50.0])
+    model.learn(2 * ALL, Evolving())
+    assert model.evolution.generation == 1
+    assert model.evolution.last_best == pytest.approx(-0.8 * (1 + 2 + 3 + 4 + 5))
 
 
+@pytest.mark.parametrize(
+    ("policy", "env_kwargs"),
+    [
+        ("MultiInputPolicy", {"observation": "dict"}),
+        ("MlpPolicy", {"action": "multi_discrete"}),
+        ("MlpPolicy", {"observation": "discrete", "action": "box"}),
+    ],
+)
 @pytest.mark.parametrize("algorithm", [G2PPO, G2AC])
-def test_statistics_are_logged(algorithm: type) -> None:
-    model, capture = build(algorithm), Capture()
-    model.set_logger(Logger(None, [capture]))
-    model.learn(30 * ALL, log_interval=1)
-
-    def having(name: str) -> list[dict]:
-        return [row for row in capture.rows if f"g2n/{name}" in row]
-
-    generations = having("generation")
-    assert [row["g2n/generation"] for row in generations] == list(range(1, len(generations) + 1))
-    for row in generations:
-        assert {f"g2n/{name}" for name in PER_GENERATION} <= row.keys()
-        assert row["g2n/fitness_min"] <= row["g2n/fitness_mean"] <= row["g2n/fitness_max"]
-        assert row["g2n/episodes"] >= ENVS
-    updates = having("kl_elite_individuals")
-    assert updates
-    for row in updates:
-        assert {f"g2n/{name}" for name in PER_UPDATE - {"policy_loss_own"}} <= row.keys()
-        assert "train/explained_variance" in row
-    assert any("g2n/policy_loss_own" in row for row in updates)
-    last = capture.rows[-1]
-    assert last["g2n/elite_steps"] + last["g2n/evolve_steps"] <= model.num_timesteps
-
-
-@pytest.mark.parametrize("fast", [True, False])
-def test_statistics_of_foreign_samples_by_hand(fast: bool) -> None:
-    model, watch = foreign_rollout(fast=fast, clip_range=0.1)
-    data = samples(model, watch)
-    model.train()
-    logged = {k.removeprefix("g2n/"): v for k, v in model.logger.name_to_value.items()}
-    elite, own = data["elite_logits"], data["own_logits"]
-    ratio = (data["log_prob"] - data["stored"]).exp()
-    objective, mine = -ratio * data["advantages"], data["elite"]
-    expected = {
-        "kl_elite_individuals": (elite.exp() * (elite - own)).sum(1).mean(),
-        "ratio_mean": ratio.mean(),
-        "ratio_max": ratio.max(),
-        "ratio_clipped": ((ratio - 1).abs() > 0.1).float().mean(),
-        "policy_loss_own": objective[mine].mean(),
-        "policy_loss_foreign": objective[~mine].mean(),
-    }
-    for name, value in expected.items():
-        assert logged[name] == pytest.approx(value.item(), rel=1e-3, abs=1e-5), name
+def test_evolves_on_other_spaces(algorithm: type, policy: str, env_kwargs: dict) -> None:
+    model = build(algorithm, vector(ENVS, **env_kwargs), policy=policy).learn(20 * ALL)
+    assert model.evolution.generation > 0
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,20 @@ def test_categorical_evaluates_as_sb3() -> None:
     torch.testing.assert_close(entropy, theirs.entropy())
 
 
+def test_categorical_gradient_is_torchs() -> None:
+    parameters = logits(0).requires_grad_()
+    actions, weights = torch.arange(BATCH) % 5, torch.linspace(-1, 1, BATCH)
+    theirs = CategoricalDistribution(5).proba_distribution(parameters)
+    grads = []
+    for log_prob, entropy in (
+        CategoricalHead().evaluate(parameters, actions),
+        (theirs.log_prob(actions), theirs.entropy()),
+    ):
+        loss = (weights * log_prob.exp()).sum() + (weights.square() * entropy.tanh()).sum()
+        grads.append(torch.autograd.grad(loss, parameters)[0])
+    torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-6)
+
+
 def test_categorical_kl() -> None:
     p, q = logits(0), logits(1)
     expected = kl_divergence(

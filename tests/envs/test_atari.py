@@ -116,11 +116,16 @@ def test_a_life_ends_an_episode_for_the_learner_but_not_for_the_record() -> None
 
 
 def test_evaluation_plays_whole_games() -> None:
-    said = drop_the_ball(make_vec("Breakout", seed=1, training=False), 330)
+    learner, said = (
+        drop_the_ball(make_vec("Breakout", seed=1, training=training), 330)
+        for training in (True, False)
+    )
     ends = [info for _, _, done, info in said if done]
-    assert ends
-    assert all("episode" in info and not info.get("life_lost", False) for info in ends)
-    assert any(info["lives"] < 5 for _, _, done, info in said if not done)
+    games = [info["episode"]["l"] for *_, info in learner if "episode" in info]
+    assert games
+    assert [info["episode"]["l"] for info in ends] == games
+    assert not any(info.get("life_lost", False) for *_, info in said)
+    assert {int(info["lives"]) for *_, info in said} == {1, 2, 3, 4, 5}
 
 
 def test_evaluation_and_training_play_the_same_game() -> None:

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from scripted_env import ScriptedEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
@@ -81,6 +82,33 @@ def test_minatar() -> None:
     env = make_vec("MinAtar/Breakout", 2, seed=0)
     assert env.reset().shape == (2, 10, 10, 4)
     assert env.observation_space.dtype == bool
+
+
+@pytest.mark.parametrize("backend", ["sync", "sb3"])
+def test_render_mode_reaches_the_environment(backend: str) -> None:
+    gym.register("Drawn-v0", entry_point=ScriptedEnv)
+    try:
+        env = make_vec("Drawn-v0", 2, backend=backend, render_mode="rgb_array")
+    finally:
+        gym.registry.pop("Drawn-v0")
+    env.reset()
+    assert env.render_mode == "rgb_array"
+    assert [image.shape for image in env.get_images()] == [(4, 4, 3)] * 2
+
+
+@pytest.mark.parametrize("backend", ["sync", "sb3"])
+def test_environment_without_a_render_mode(backend: str) -> None:
+    gym.register("NoRenderMode-v0", entry_point=lambda: gym.make("CartPole-v1"))
+    try:
+        assert make_vec("NoRenderMode-v0", 2, backend=backend).reset().shape == (2, 4)
+    finally:
+        gym.registry.pop("NoRenderMode-v0")
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pong"])
+def test_wrong_env_kwargs_are_named(env: str) -> None:
+    with pytest.raises(UserError, match=r"env_kwargs={'gravitee': 1} do not fit .*'gravitee'"):
+        make_vec(env, env_kwargs={"gravitee": 1})
 
 
 @pytest.mark.parametrize("n_envs", [0, -1])

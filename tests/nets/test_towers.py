@@ -103,6 +103,24 @@ def test_gradient_is_the_slope() -> None:
         assert (above - below) / (2 * step) == pytest.approx(grad.reshape(-1)[index], rel=0.02)
 
 
+def test_large_products_are_torchs_too() -> None:
+    """Above some size the products go through torch; the numbers stay."""
+    torch.manual_seed(0)
+    actor_net, critic_net = mlp((64, 64), nn.Tanh, OUT), mlp((64, 64), nn.Tanh, 1)
+    actor, critic = Tower.read(*actor_net), Tower.read(*critic_net)
+    assert actor is not None
+    assert critic is not None
+    x, gate = torch.randn(512, WIDTH), genes((64,), seed=0)
+    expected = torch_forward(*actor_net, x, {2: gate}), torch_forward(*critic_net, x, {})
+    actual = two_towers(x.numpy(), actor, critic, {2: gate.numpy()})
+    grads = []
+    for outputs in (actual, expected):
+        loss = outputs[0].square().mean() + outputs[1].tanh().mean()
+        grads.append(torch.autograd.grad(loss, [*actor.parameters, *critic.parameters]))
+    for ours, theirs in zip([*actual, *grads[0]], [*expected, *grads[1]], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_closed_units_get_no_gradient() -> None:
     torch.manual_seed(0)
     hidden, output = mlp((6,), nn.Tanh, OUT)
