@@ -1,8 +1,28 @@
-"""Reinforcement-learning agents; every one is a Stable-Baselines3 algorithm."""
+"""Reinforcement-learning agents; every one is a Stable-Baselines3 algorithm.
 
-from rlgen.agents.a2c import A2C
-from rlgen.agents.g2n import G2AC, G2PPO
-from rlgen.agents.ppo import PPO
-from rlgen.agents.registry import AGENTS
+The names are resolved on first use: the commands read the agents' options from this package
+without waiting for torch.
+"""
 
-__all__ = ["A2C", "AGENTS", "G2AC", "G2PPO", "PPO"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlgen.agents.a2c import A2C
+    from rlgen.agents.g2n import G2AC, G2PPO
+    from rlgen.agents.ppo import PPO
+
+__all__ = ["A2C", "G2AC", "G2PPO", "PPO"]
+
+_HOMES = {
+    "A2C": "rlgen.agents.a2c",
+    "G2AC": "rlgen.agents.g2n",
+    "G2PPO": "rlgen.agents.g2n",
+    "PPO": "rlgen.agents.ppo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rlgen.agents' has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """From a configuration to an agent on its environment."""
 
+from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from rlgen.agents.options import GeneticOptions
 from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import UserError
 from rlgen.envs import make_vec, resolve_env
@@ -25,17 +28,9 @@ _OURS = {
     "clip_schedule",
     "gate_layers",
 }
-_GENETIC = (
-    "crossover",
-    "mutation",
-    "episodes",
-    "selection",
-    "elitism",
-    "elite_margin",
-    "evolve",
-    "initial_open",
-    "max_gen_steps",
-)
+_GENETIC = [f.name for f in fields(GeneticOptions) if f.name != "population_size"]
+for _module in ("a2c", "ppo", "g2n"):  # each registers its agents
+    import_module(f"rlgen.agents.{_module}")
 
 
 def schedule(value: float, kind: str, option: str) -> float | Schedule:

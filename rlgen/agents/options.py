@@ -5,6 +5,10 @@ The YAML files of ``rlgen/conf`` hold only what differs from these per agent and
 
 from dataclasses import dataclass, field
 
+from rlgen.core.errors import UserError
+
+SELECTIONS = ("roulette", "uniform")
+
 
 @dataclass
 class AgentOptions:
@@ -82,22 +86,23 @@ class A2COptions(AgentOptions):
 
 
 @dataclass
-class GateOptions:
-    """Options of the genetic gates; see :class:`rlgen.agents.g2n.GeneticOptions`.
+class GeneticOptions:
+    """Options of the genetic algorithm.
 
     Attributes:
-        population_size: Individuals.
-        crossover: Probability that a child mixes two parents.
-        mutation: Probability that a gene flips.
-        episodes: Episodes per individual and generation.
-        selection: ``roulette`` or ``uniform``.
-        elitism: Keep the best individual.
-        elite_margin: Return by which a rival must beat the elite.
-        evolve: Run the genetic algorithm.
-        initial_open: Probability of an open gate in the first population.
-        max_gen_steps: Steps after which an unfinished individual is scored.
-        train_on: ``all`` samples of the evolving phase, or the ``elite``'s.
-        gate_layers: Gated hidden layers, -1 for the last.
+        population_size: Individuals N; a multiple or a divisor of the number of environments.
+        crossover: Probability p_cross that a child mixes two parents gene by gene.
+        mutation: Probability p_mut that a gene of a child flips.
+        episodes: Episodes K per individual and generation that its fitness averages.
+        selection: ``roulette`` on F - min F, or ``uniform`` (an ablation: random gates).
+        elitism: Keep the best individual unmutated as the next elite.
+        elite_margin: A rival takes the elite's place only with a fitness above its by more than
+            this, in units of the return.
+        evolve: Run the genetic algorithm; False leaves the base algorithm with open gates.
+        initial_open: Probability that a gene of the initial population is open; the initial elite
+            is all open.
+        max_gen_steps: Steps of an individual in one generation after which it is scored by the
+            partial return of its running episode.
     """
 
     population_size: int = 16
@@ -110,6 +115,44 @@ class GateOptions:
     evolve: bool = True
     initial_open: float = 0.5
     max_gen_steps: int = 27_000
+
+    def check(self, n_envs: int) -> None:
+        """Checks the values.
+
+        Raises:
+            UserError: If one is out of its range, or N does not divide over the environments.
+        """
+        size = self.population_size
+        if size < 1:
+            raise UserError(f"population_size={size} is too small; type population_size=1 or more")
+        if size % n_envs and n_envs % size:
+            near = max(1, round(size / n_envs)) * n_envs
+            raise UserError(
+                f"population_size={size} does not divide over n_envs={n_envs}: one must be a "
+                f"multiple of the other; type population_size={near} or another n_envs"
+            )
+        for name in ("crossover", "mutation", "initial_open"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UserError(f"{name}={value} is not a probability; allowed: 0 to 1")
+        if self.selection not in SELECTIONS:
+            raise UserError(
+                f"selection={self.selection!r} is unknown; allowed: {', '.join(SELECTIONS)}"
+            )
+        for name in ("episodes", "max_gen_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)} is too small; allowed: 1 or more")
+
+
+@dataclass
+class GateOptions(GeneticOptions):
+    """Options of the gates: those of the genetic algorithm, and how they enter the learning.
+
+    Attributes:
+        train_on: ``all`` samples of the evolving phase, or the ``elite``'s.
+        gate_layers: Gated hidden layers, -1 for the last.
+    """
+
     train_on: str = "all"
     gate_layers: list[int] = field(default_factory=lambda: [-1])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlgen.agents.g2n.evolution import NOBODY, Evolution
-from rlgen.agents.g2n.population import GeneticOptions
+from rlgen.agents.options import GeneticOptions
 
 GENES = 24
 

@@ -1,5 +1,6 @@
 """Gates on hidden units: what passes them, forwards and backwards."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,3 +213,13 @@ def test_gate_layers_reach_the_agent() -> None:
     model = G2PPO("MlpPolicy", vector(4), n_steps=4, batch_size=16, gate_layers=(0, 1))
     assert model.gates.positions == [1, 2]
     assert model.evolution.population.shape == (16, 128)
+
+
+def test_policy_alone_survives_saving(tmp_path: Path) -> None:
+    policy = gated_policy(gate_layers=(0,))
+    policy.mlp_extractor.elite.copy_(genes(64))
+    policy.save(str(tmp_path / "policy.pt"))
+    loaded = GatedActorCriticPolicy.load(str(tmp_path / "policy.pt"), device="cpu")
+    assert loaded.mlp_extractor.positions == [1]
+    obs = observations()
+    assert torch.equal(loaded._predict(obs, True), policy._predict(obs, True))

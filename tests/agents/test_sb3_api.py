@@ -19,7 +19,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from tiny_envs import vector
 
-from rlgen.agents import A2C, AGENTS, G2AC, G2PPO, PPO
+from rlgen.agents import A2C, G2AC, G2PPO, PPO
+from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import NonFiniteLossError, UserError
 
 ENVS = 4

@@ -8,7 +8,8 @@ from rlgen.agents.g2n.policy import (
     GatedActorCriticPolicy,
     GatedMultiInputPolicy,
 )
-from rlgen.agents.g2n.population import GeneticOptions, next_generation, selection_probabilities
+from rlgen.agents.g2n.population import next_generation, selection_probabilities
+from rlgen.agents.options import GeneticOptions
 
 __all__ = [
     "G2AC",

@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from rlgen.agents.g2n.population import (
     Genes,
-    GeneticOptions,
     diversity,
     initial_population,
     next_generation,
 )
+from rlgen.agents.options import GeneticOptions
 
 NOBODY = -1
 _COUNTERS = (

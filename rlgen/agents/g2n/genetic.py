@@ -34,9 +34,9 @@ from rlgen.agents.g2n.policy import (
     GatedActorCriticPolicy,
     GatedMultiInputPolicy,
 )
-from rlgen.agents.g2n.population import GeneticOptions
 from rlgen.agents.heads import head_of
 from rlgen.agents.on_policy import FastOnPolicy
+from rlgen.agents.options import GeneticOptions
 from rlgen.core.errors import UserError
 
 TRAIN_ON = ("all", "elite")
