@@ -39,7 +39,7 @@ class EvaluateOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return run_command(_work, HELP, argv)
+    return run_command(_work, lambda: HELP, argv)
 
 
 def _work(arguments: list[str]) -> int:

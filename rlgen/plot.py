@@ -31,7 +31,7 @@ class PlotOptions:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return run_command(_work, HELP, argv)
+    return run_command(_work, lambda: HELP, argv)
 
 
 def _work(arguments: list[str]) -> int:

@@ -4,11 +4,12 @@ Heavy libraries are imported where they are used, so that ``--help`` and mistake
 """
 
 import errno
+import os
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +95,16 @@ learning_curve.png, video/ and card.md; see also: python -m rlgen evaluate --hel
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code: 0, 1 (failed), 2 (user's mistake) or 130."""
-    from dataclasses import fields
+    return run_command(_work, _help, argv)
 
+
+def _help() -> str:
     from rlgen.agents.options import G2PPOOptions
 
-    text = HELP.format(
+    return HELP.format(
         options=" ".join(f.name for f in fields(TrainOptions)),
         agent_options=" ".join(f.name for f in fields(G2PPOOptions)),
     )
-    return run_command(_work, text, argv)
 
 
 def _work(arguments: list[str]) -> int:
@@ -167,6 +169,7 @@ def _train(arguments: list[str]) -> int:
         skip = ("resume=", "agent=", "env=", "run_root=", "run_dir=", "preset=")
         changes = [a for a in arguments if not a.startswith(skip)]
         config = update(read_config(folder), changes)
+        _check(config)
     else:
         config = compose_train_config(arguments)
         _check(config)
@@ -185,11 +188,19 @@ def _train(arguments: list[str]) -> int:
 
 
 def _check(config: dict[str, Any]) -> None:
-    for key in ("total_timesteps", "n_envs", "checkpoint_every"):
-        if config[key] < 1:
-            raise UserError(f"{key}={config[key]} is too small; type {key}=1 or more")
-    if config["threads"] is not None and config["threads"] < 1:
-        raise UserError(f"threads={config['threads']} is too small; type threads=1 or more")
+    absent = sorted({f.name for f in fields(TrainOptions)} - set(config))
+    if absent or not isinstance(config["agent"], dict):
+        raise UserError(f"config.yaml is not that of a training run: {' '.join(absent) or 'agent'}")
+    least = {"total_timesteps": 1, "n_envs": 1, "checkpoint_every": 1, "eval_every": 0}
+    least |= {"eval_episodes": 1, "video_steps": 1, "seed": 0}
+    least |= {"eval_max_steps": 1, "threads": 1, "log_every": 1}  # these may be null
+    for key, smallest in least.items():
+        if config[key] is not None and config[key] < smallest:
+            raise UserError(f"{key}={config[key]} is too small; type {key}={smallest} or more")
+    if any(width < 1 for width in config["agent"].get("net_arch") or []):
+        raise UserError("agent.net_arch holds widths, 1 or more each, such as [64,64]")
+    if (config["threads"] or 1) > (os.cpu_count() or 1):
+        raise UserError(f"threads={config['threads']} is more than the {os.cpu_count()} cores here")
 
 
 def _build(config: dict[str, Any]) -> tuple[Any, Any]:
@@ -208,6 +219,8 @@ def _learn(
 ) -> int:
     from rlgen.agents.callbacks import StopOnSignal
     from rlgen.agents.session import TrainingSession
+    from rlgen.core.compose import to_yaml
+    from rlgen.core.run import CONFIG, write_text
 
     session = TrainingSession(folder, config, env, model)
     if resumed:
@@ -218,6 +231,7 @@ def _learn(
                 f"total_timesteps={2 * model.num_timesteps} to train it further"
             )
             return 0
+        write_text(folder / CONFIG, to_yaml(config))  # what was changed counts from here on
     how = f"python -m rlgen.train resume={shlex.quote(str(folder))}"
     tell(f"run folder: {folder}")
     start = time.monotonic()

@@ -40,7 +40,7 @@ class A2C(FastOnPolicy, SB3A2C):
             NonFiniteLossError: If a loss term becomes NaN or infinite.
         """
         if self.why_not_fast is not None:
-            super().train()
+            self.train_by_sb3(super().train)
         else:
             self._train_fast()
         self.stop_if_not_finite()

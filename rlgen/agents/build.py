@@ -114,7 +114,7 @@ def build_agent(config: dict[str, Any], env: VecEnv) -> OnPolicyAlgorithm:
             n_threads=config["threads"],
             **kwargs,
         )
-    except (AssertionError, ValueError) as error:
+    except (AssertionError, AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
         # SB3 checks spaces and sizes by assertions whose text is meant for the user.
         reason = str(error).strip().split("\n")[0]
         raise UserError(

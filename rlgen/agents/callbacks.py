@@ -78,6 +78,9 @@ class Checkpoints(BaseCallback):
     def save(self) -> bool:
         """Saves now; returns whether it succeeded."""
         self.last_step = self.model.num_timesteps
+        if not all(bool(p.isfinite().all()) for p in self.model.policy.parameters()):
+            self.tell(f"no checkpoint at step {self.last_step}: weights are not finite")
+            return False
         tensors, state = training_state(self.model)  # type: ignore[arg-type]
         state["run"] = self.extra()
         try:

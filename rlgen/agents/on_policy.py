@@ -11,6 +11,7 @@ from its own NumPy generators, so the same seed gives other samples of the same 
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -213,6 +214,22 @@ class FastOnPolicy(OnPolicyAlgorithm):
             std = torch.exp(self.policy.log_std).mean().item()
             self.logger.record("train/std", std)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def train_by_sb3(self, train: Callable[[], None]) -> None:
+        """Runs SB3's own update; its distributions refuse NaN before any loss is logged.
+
+        Args:
+            train: SB3's ``train``.
+
+        Raises:
+            NonFiniteLossError: If the policy's output is not a number.
+        """
+        try:
+            train()
+        except ValueError as error:
+            if all(bool(p.isfinite().all()) for p in self.policy.parameters()):
+                raise
+            raise NonFiniteLossError("train/loss", self.num_timesteps) from error
 
     def stop_if_not_finite(self) -> None:
         """Checks the loss terms logged by the last update.

@@ -90,7 +90,7 @@ class PPO(FastOnPolicy, SB3PPO):
             NonFiniteLossError: If a loss term becomes NaN or infinite.
         """
         if self.why_not_fast is not None:
-            super().train()
+            self.train_by_sb3(super().train)
         else:
             self._train_fast()
         self.stop_if_not_finite()

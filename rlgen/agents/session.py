@@ -1,5 +1,6 @@
 """A training run of an agent, from its folder to its card."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,13 @@ from rlgen.agents.callbacks import (
 )
 from rlgen.agents.scoring import record_video, score
 from rlgen.agents.state import restore_policy, restore_training_state
-from rlgen.core.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
+from rlgen.core.checkpoint import (
+    CheckpointError,
+    drop_after,
+    list_checkpoints,
+    load_checkpoint,
+    newest_readable,
+)
 from rlgen.core.cli import tell
 from rlgen.core.curves import draw_run
 from rlgen.core.errors import MissingExtraError, UserError
@@ -59,8 +66,8 @@ class TrainingSession:
 
     def last_checkpoint(self) -> str:
         """Returns the path of the newest checkpoint, for messages."""
-        saved = list_checkpoints(self.folder / "checkpoints")
-        return str(saved[-1]) if saved else "none"
+        newest = newest_readable(self.folder / "checkpoints")
+        return "none" if newest is None else str(newest)
 
     def restore(self) -> None:
         """Puts the newest readable checkpoint into the agent; a damaged one is told and skipped.
@@ -76,6 +83,8 @@ class TrainingSession:
                 tell(f"skipped a checkpoint: {error}")
                 continue
             restore_training_state(self.model, tensors, state)
+            for kind in ("checkpoints", "best"):  # what the abandoned steps left
+                drop_after(self.folder / kind, self.model.num_timesteps)
             self.best_return = state["run"]["best_return"]
             self.resumed_at = self.checkpoints.last_step = self.model.num_timesteps
             tell(
@@ -103,20 +112,19 @@ class TrainingSession:
             if config["eval_every"]:
                 self.evaluation = self._make_evaluation()
                 callbacks.append(self.evaluation)
-            try:
+            with contextlib.ExitStack() as closing:
+                closing.callback(model.logger.close)
+                closing.callback(episodes.record.close)
+                if self.evaluation is not None:
+                    closing.callback(self.evaluation.eval_env.close)
                 model.learn(
                     config["total_timesteps"] - model.num_timesteps,
                     callback=[*callbacks, stop],
                     reset_num_timesteps=self.resumed_at in (None, 0),
                     **({"log_interval": config["log_every"]} if config["log_every"] else {}),
                 )
-            finally:
-                # Rows recorded since the last dump belong to the run as well.
+                # What was recorded since the last dump belongs to the run as well.
                 model.logger.dump(model.num_timesteps)
-                model.logger.close()
-                episodes.record.close()
-                if self.evaluation is not None:
-                    self.evaluation.eval_env.close()
 
     def _make_evaluation(self) -> Evaluation:
         config = self.config

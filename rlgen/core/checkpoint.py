@@ -78,7 +78,8 @@ def save_checkpoint(
         if isinstance(error, SafetensorError):
             raise OSError(str(error)) from error
         raise
-    for old in list_checkpoints(folder)[:-keep]:
+    others = [path for path in list_checkpoints(folder) if path != final]
+    for old in others[: max(len(others) - (keep - 1), 0)]:
         shutil.rmtree(old, ignore_errors=True)
     for leftover in folder.glob(".tmp-*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -90,6 +91,23 @@ def list_checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
+
+
+def newest_readable(folder: Path) -> Path | None:
+    """Returns the newest checkpoint whose files pass their check, or None."""
+    return next((path for path in reversed(list_checkpoints(folder)) if _is_readable(path)), None)
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Deletes the checkpoints beyond a step: a run goes on from that step, they are no longer its.
+
+    Args:
+        folder: Folder of the run's checkpoints; it need not exist.
+        step: Environment steps from which the run goes on.
+    """
+    for path in list_checkpoints(folder):
+        if path.name > f"{_PREFIX}{step:012d}":
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:

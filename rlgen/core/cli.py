@@ -20,20 +20,20 @@ def tell(line: str) -> None:
 
 
 def run_command(
-    work: Callable[[list[str]], int], help_text: str, argv: Sequence[str] | None
+    work: Callable[[list[str]], int], help_text: Callable[[], str], argv: Sequence[str] | None
 ) -> int:
     """Runs a command and turns its errors into one line and an exit code.
 
     Args:
         work: Does the work for the arguments and returns an exit code.
-        help_text: Printed for ``-h`` and ``--help``.
+        help_text: Returns what ``-h`` and ``--help`` print.
         argv: The arguments, or None for those of the process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(help_text)
-        return 0
     try:
+        if any(argument in ("-h", "--help") for argument in arguments):
+            print(help_text())
+            return 0
         return work(arguments)
     except UserError as error:
         tell(f"error: {error}")

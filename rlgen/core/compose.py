@@ -73,11 +73,17 @@ def compose_config(
         group, _, schema_name = path.rpartition("/")
         ConfigStore.instance().store(name=schema_name, node=options_class, group=group or None)
     try:
+        opened = [_open_mapping(argument) for argument in arguments]
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose(name, overrides=list(arguments))
+            config = compose(name, overrides=opened)
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, arguments)) from None
+
+
+def _open_mapping(argument: str) -> str:
+    """Lets the keys of ``env_kwargs`` be typed like all others, though no file lists them."""
+    return f"++{argument}" if argument.startswith(("env_kwargs.", "env_kwargs=")) else argument
 
 
 def check_options(options_class: type[T], arguments: Sequence[str]) -> T:
@@ -132,6 +138,9 @@ def update(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     config = OmegaConf.create(values)
     for override in _parse(arguments):
         key = override.key_or_group
+        if key.startswith("env_kwargs."):
+            OmegaConf.update(config, key, override.value(), force_add=True)
+            continue
         if OmegaConf.select(config, key, default=_MISSING) is _MISSING:
             raise UserError(f"unknown option {key}; {closest(key, _keys(values))}")
         value, old = override.value(), OmegaConf.select(config, key)

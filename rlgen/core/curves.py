@@ -65,7 +65,8 @@ def draw_groups(
         points: Points along the steps; a group is drawn as far as its shortest run.
 
     Returns:
-        By label: number of runs, steps, final interquartile mean and its 95 % interval.
+        By label: number of runs, steps, final interquartile mean and its 95 % interval. Nothing,
+        and no picture, where no episode has ended.
     """
     figure, axes = _axes()
     summary: dict[str, dict[str, float]] = {}
@@ -89,6 +90,8 @@ def draw_groups(
             "low": float(low[-1]),
             "high": float(high[-1]),
         }
+    if not summary:
+        return summary
     axes.legend(frameon=False)
     axes.set_title("interquartile mean over runs, 95 % bootstrap interval")
     _save(figure, path)

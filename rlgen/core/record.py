@@ -1,5 +1,6 @@
 """CSV files that survive a killed process and go on after a resume."""
 
+import contextlib
 import csv
 import io
 import os
@@ -29,7 +30,7 @@ class CSVRecord:
         self._file: TextIO | None = None
         rows = read_rows(path) if path.exists() else []
         if last_step is not None:
-            rows = [row for row in rows if _step(row, step_column) <= last_step]
+            rows = _rows_until(rows, last_step, step_column)
         self.columns: list[str] = list(dict.fromkeys(key for row in rows for key in row))
         self._rewrite(rows)
 
@@ -101,11 +102,15 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def _step(row: dict[str, str], column: str) -> float:
-    try:
-        return float(row.get(column, ""))
-    except ValueError:
-        return 0.0
+def _rows_until(rows: list[dict[str, str]], last_step: int, column: str) -> list[dict[str, str]]:
+    """Returns the rows up to a step; one without a step belongs to that of the row before it."""
+    kept, step = [], 0.0
+    for row in rows:
+        with contextlib.suppress(ValueError):
+            step = float(row.get(column, ""))
+        if step <= last_step:
+            kept.append(row)
+    return kept
 
 
 def _is_scalar(value: Any) -> bool:

@@ -62,8 +62,12 @@ def create_run(root: Path, job: str, seed: int, config: dict[str, Any], path: st
         base = root / re.sub(r"[^\w.-]", "_", job) / f"{stamp}-seed{seed}"
         tries = (base.with_name(f"{base.name}-{k}") if k else base for k in range(1000))
         folder = next(candidate for candidate in tries if not candidate.exists())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, to_yaml(config))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / CONFIG, to_yaml(config))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write into {folder}: {reason}; name another run_dir") from None
     return folder
 
 

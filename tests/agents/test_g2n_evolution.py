@@ -109,7 +109,7 @@ def test_each_individual_gets_its_episodes(episodes: int) -> None:
 
 
 def test_fitness_is_the_mean_return() -> None:
-    evo = evolution(size=2, n_envs=2, episodes=2)
+    evo = evolution(size=2, n_envs=2, episodes=2, mutation=1.0)
     evo.evolving = True
     evo.restart_episodes(2)
     returns = iter([1.0, 10.0, 3.0, 20.0])

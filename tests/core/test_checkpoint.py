@@ -14,8 +14,10 @@ import torch
 from rlgen.core import checkpoint
 from rlgen.core.checkpoint import (
     CheckpointError,
+    drop_after,
     list_checkpoints,
     load_checkpoint,
+    newest_readable,
     save_checkpoint,
 )
 
@@ -310,3 +312,24 @@ def test_the_manifest_is_written_after_everything_else(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_text", write_text)
     save(tmp_path)
     assert seen[-1] == ("manifest.json", sorted(FILES[:3]))
+
+
+def test_a_save_after_a_fallback_never_deletes_itself(tmp_path):
+    save(tmp_path, 1000, keep=1)
+    path = save(tmp_path, 500, keep=1)
+    assert load_checkpoint(path)[1] == load_checkpoint(path)[1]
+    assert list_checkpoints(tmp_path) == [path]
+
+
+def test_what_lies_beyond_the_resumed_step_is_dropped(tmp_path):
+    for step in (256, 512, 768):
+        save(tmp_path, step, keep=3)
+    drop_after(tmp_path, 512)
+    assert names(tmp_path) == ["step-000000000256", "step-000000000512"]
+
+
+def test_the_newest_readable_one_is_found(tmp_path):
+    kept, damaged = save(tmp_path, 1), save(tmp_path, 2)
+    (damaged / "manifest.json").unlink()
+    assert newest_readable(tmp_path) == kept
+    assert newest_readable(tmp_path / "nowhere") is None
