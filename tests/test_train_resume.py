@@ -255,3 +255,12 @@ def test_ctrl_c_in_a_terminal_and_the_command_it_prints(cwd, capsys):
     assert words[:3] == ["python", "-m", "rlgen.train"]
     assert main([*words[3:], f"total_timesteps={step + 500}"]) == 0
     assert f"resumed at step {step:,}: " in capsys.readouterr().err
+
+
+def test_evaluations_keep_their_turn_over_a_resume(cwd, capsys):
+    """Two runs of 512 steps reach the evaluation that is due every 1,024."""
+    arguments = ["agent=ppo", "env=CartPole-v1", "preset=smoke", "video=false", "run_dir=turn"]
+    assert main([*arguments, "eval_every=1024", "total_timesteps=768"]) == 0
+    assert not list(Path("turn/best").glob("step-*"))
+    assert main(["resume=turn", "total_timesteps=1280"]) == 0
+    assert [path.name for path in Path("turn/best").glob("step-*")] == ["step-000000001024"]

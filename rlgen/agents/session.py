@@ -137,6 +137,8 @@ class TrainingSession:
             config["eval_episodes"],
             config["eval_deterministic"],
         )
+        # Its turn comes at the same steps as in a run that was never interrupted.
+        evaluation.n_calls = self.model.num_timesteps // config["n_envs"]
         if self.best_return is not None:
             evaluation.best_mean_reward = self.best_return
         return evaluation

@@ -121,9 +121,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        listed: dict[str, Any] = manifest["files"]
+        listed: dict[str, Any] = dict(manifest["files"])
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path.name} has no readable manifest ({_short(error)})") from None
     if version != FORMAT:
         raise CheckpointError(f"{path.name} has format {version}; this version reads {FORMAT}")
@@ -133,7 +133,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
             raise CheckpointError(f"{path.name} lists a file outside itself: {name!r}")
         try:
             contents[name] = (path / name).read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"{path.name}/{name} is missing ({_short(error)})") from None
         if _digest(contents[name]) != expected:
             raise CheckpointError(f"{path.name}/{name} is damaged: its checksum is wrong")

@@ -223,10 +223,8 @@ def test_ungated_policy_is_refused(algorithm: type) -> None:
         algorithm(ActorCriticPolicy, vector(ENVS), n_steps=16)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "fast"),
-    [(PPO, True), (A2C, True), (G2PPO, True), (G2AC, True), (A2C, False), (G2AC, False)],
-)
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("algorithm", AGENT_CLASSES)
 def test_broken_reward_stops_the_training(algorithm: type, fast: bool) -> None:
     model = build(algorithm, vector(ENVS, broken_at=3), fast=fast)
     with pytest.raises(NonFiniteLossError, match=r"train/\w+ is not finite at step 32") as error:

@@ -333,3 +333,12 @@ def test_the_newest_readable_one_is_found(tmp_path):
     (damaged / "manifest.json").unlink()
     assert newest_readable(tmp_path) == kept
     assert newest_readable(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("files", [[1], "abc", 3, None, {"a\0b": {}}])
+def test_a_manifest_of_strange_files_is_one_line(tmp_path, files):
+    path = save(tmp_path)
+    (path / "manifest.json").write_text(json.dumps({"format": 1, "step": 5, "files": files}))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
