@@ -30,8 +30,8 @@ class A2C(FastOnPolicy, SB3A2C):
     # Cap of the importance weight of samples that another policy took; None: no weight.
     is_clip: float | None = None
 
-    def __init__(self, policy: Any, env: Any, **kwargs: Any) -> None:
-        super().__init__(policy, env, **kwargs)
+    def __init__(self, policy: Any, env: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(policy, env, *args, **kwargs)
 
     def train(self) -> None:
         """Takes one gradient step on the rollout just collected.

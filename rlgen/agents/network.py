@@ -26,6 +26,15 @@ from rlgen.nets.towers import Gates, Tower, two_towers
 
 FloatArray = npt.NDArray[np.float32]
 
+_POLICY_METHODS = (
+    "forward",
+    "evaluate_actions",
+    "extract_features",
+    "get_distribution",
+    "predict_values",
+    "_get_action_dist_from_latent",
+)
+
 
 def why_unsupported(policy: ActorCriticPolicy) -> str | None:
     """Tells why a policy cannot take the fast path, or None where it can."""
@@ -37,6 +46,19 @@ def why_unsupported(policy: ActorCriticPolicy) -> str | None:
         return f"{type(policy.action_space).__name__} actions"
     if not policy.share_features_extractor:
         return "separate features extractors"
+    return _own_code(policy)
+
+
+def _own_code(policy: ActorCriticPolicy) -> str | None:
+    """Tells which computation a user's class does in its own way; the fast path would miss it."""
+    for part, names in (
+        (policy, _POLICY_METHODS),
+        (policy.mlp_extractor, ("forward", "forward_actor", "forward_critic")),
+    ):
+        for name in names:
+            module = getattr(type(part), name).__module__
+            if not module.startswith(("stable_baselines3.", "rlgen.")):
+                return f"own {name} of {type(part).__name__}"
     return None
 
 
@@ -95,7 +117,7 @@ class ActorCriticNetwork:
             source = torch.as_tensor(observations, device=out.device)
             self.packed.pack(source, out)
         else:
-            out.copy_(torch.as_tensor(observations).view(out.shape))
+            out.copy_(torch.as_tensor(observations).reshape(out.shape))
 
     def prepare_rollout(self) -> None:
         """Takes what acting needs from the current weights; call before each rollout."""

@@ -80,8 +80,8 @@ class PPO(FastOnPolicy, SB3PPO):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = SB3PPO.policy_aliases
 
-    def __init__(self, policy: Any, env: Any, **kwargs: Any) -> None:
-        super().__init__(policy, env, **kwargs)
+    def __init__(self, policy: Any, env: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(policy, env, *args, **kwargs)
 
     def train(self) -> None:
         """Updates the policy with the rollout just collected.

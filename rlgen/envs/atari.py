@@ -70,9 +70,14 @@ class FireAfterLifeLoss(VectorWrapper):
         actions: Any = env.unwrapped.ale.get_action_set()  # type: ignore[attr-defined]
         self._has_fire = len(actions) > FIRE and actions[FIRE].name == "FIRE"
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Resets the environments; see :meth:`gymnasium.vector.VectorEnv.reset`."""
-        observations, infos = self.env.reset(**kwargs)
+        if seed is not None and not isinstance(seed, np.ndarray):
+            # The emulator takes 31 bits; SB3 draws 32 where no seed is given.
+            seed = (int(seed) + np.arange(self.num_envs)) % 2**31
+        observations, infos = self.env.reset(seed=seed, options=options)
         self._press[:] = False
         self._lives = infos["lives"].astype(np.int64)
         self._frame = infos["episode_frame_number"].astype(np.int64)
@@ -94,7 +99,10 @@ class FireAfterLifeLoss(VectorWrapper):
         if life_lost.any():
             out["life_lost"] = life_lost & self.life_ends_episode
         if "final_obs" in infos:
-            out["final_obs"] = infos["final_obs"]
+            # The emulator fills final_obs only where a game ended; at a lost life, where the game
+            # goes on, the memory is not initialised and the last observation is this one.
+            ongoing = life_lost[:, None, None, None]
+            out["final_obs"] = np.where(ongoing, observations, infos["final_obs"])
         return observations, rewards.astype(np.float64), terminated, truncated, out
 
 

@@ -68,7 +68,7 @@ def make_vec(
             raise
         reason = str(error).split(" was raised from")[0]
         raise UserError(f"env_kwargs={kwargs} do not fit {name.id}: {reason}") from error
-    vec.seed(seed)
+    vec.seed(None if seed is None else int(seed))
     return vec
 
 
@@ -119,7 +119,8 @@ def make_atari_sb3(
         n_envs: Number of environments.
         training: Clip the rewards and let a lost life end an episode.
         render_mode: Passed to the emulator.
-        env_kwargs: Further keyword arguments of the emulator.
+        env_kwargs: Further keyword arguments of the emulator; ``max_frames`` is taken too, as on
+            the native road.
 
     Returns:
         Observations uint8 (n_envs, 84, 84, 4); SB3 moves the channels to the front itself.
@@ -130,10 +131,13 @@ def make_atari_sb3(
 
     gym.register_envs(ale_py)
     defaults = {"frameskip": 1, "repeat_action_probability": 0.0, "render_mode": render_mode}
+    kwargs = dict(env_kwargs or {})
+    if "max_frames" in kwargs:
+        kwargs["max_num_frames_per_episode"] = kwargs.pop("max_frames")
     vec = make_atari_env(
         env_id,
         n_envs,
         wrapper_kwargs={"terminal_on_life_loss": training, "clip_reward": training},
-        env_kwargs={**defaults, **(env_kwargs or {})},
+        env_kwargs={**defaults, **kwargs},
     )
     return VecFrameStack(vec, n_stack=4)

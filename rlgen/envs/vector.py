@@ -124,7 +124,7 @@ class GymVecEnv(VecEnv):
                 infos = [*infos]
                 last = _per_env(final_info, self.num_envs)
                 for i in ended:
-                    infos[i] = {**fresh[i], **last[i]} if final_info else {**fresh[i]}
+                    infos[i] = {**last[i]} if final_info else {**fresh[i]}
                 terminal = [_row(final_obs, i) for i in ended]
             else:
                 terminal = [_row(observations, i, copy=True) for i in ended]
@@ -172,7 +172,9 @@ class GymVecEnv(VecEnv):
         chosen = list(self._get_indices(indices))
         if attr_name == "render_mode":
             return [self.env.render_mode for _ in chosen]
-        values = self._backend("get_attr", attr_name)(attr_name)
+        get_attr = self._backend("get_attr", attr_name)
+        self._refuse_missing(attr_name)
+        values = get_attr(attr_name)
         return [values[i] for i in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -183,11 +185,11 @@ class GymVecEnv(VecEnv):
         """
         set_attr = self._backend("set_attr", attr_name)
         chosen = set(self._get_indices(indices))
-        if len(chosen) == self.num_envs:
-            set_attr(attr_name, value)
-        else:
+        values = [value] * self.num_envs  # a list or tuple would be dealt out to the environments
+        if len(chosen) < self.num_envs:
             old = self.get_attr(attr_name)
-            set_attr(attr_name, [value if i in chosen else old[i] for i in range(self.num_envs)])
+            values = [value if i in chosen else old[i] for i in range(self.num_envs)]
+        set_attr(attr_name, values)
 
     def env_method(
         self,
@@ -210,6 +212,7 @@ class GymVecEnv(VecEnv):
                 for i in chosen
             ]
         call = self._backend("call", method_name)
+        self._refuse_missing(method_name)
         if len(chosen) != self.num_envs:
             raise AttributeError(
                 f"{type(env).__name__} calls {method_name!r} on all environments or on none; "
@@ -228,6 +231,12 @@ class GymVecEnv(VecEnv):
         if not isinstance(env, SyncVectorEnv):
             return [False for _ in chosen]
         return [_is_wrapped(env.envs[i], wrapper_class) for i in chosen]
+
+    def _refuse_missing(self, name: str) -> None:
+        """An async vector would shut its workers down over a missing attribute."""
+        env = self.env.unwrapped
+        if isinstance(env, AsyncVectorEnv) and not all(env.call("has_wrapper_attr", name)):
+            raise AttributeError(f"the environments of {type(env).__name__} have no {name!r}")
 
     def _backend(self, method: str, wanted: str) -> Callable[..., Any]:
         env = self.env.unwrapped
@@ -268,6 +277,9 @@ def _per_env(info: dict[str, Any], count: int) -> list[dict[str, Any]]:
             nested = _per_env(values, count)
             for i in rows:
                 infos[i][key] = nested[i]
+        elif np.ndim(values) == 0:  # one value for the whole vector
+            for i in rows:
+                infos[i][key] = values
         elif len(values) == count:
             for i in rows:
                 infos[i][key] = values[i]

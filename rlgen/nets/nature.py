@@ -49,7 +49,12 @@ class PackedNatureCNN:
             return False
         space = extractor._observation_space
         # Width in whole words of 4 pixels, so that packing can move words instead of bytes.
-        return isinstance(space, spaces.Box) and space.shape[2] % BLOCK == 0
+        # A NatureCNN may be told that its images are normalised already: those are no bytes.
+        return (
+            isinstance(space, spaces.Box)
+            and space.dtype == np.uint8
+            and space.shape[2] % BLOCK == 0
+        )
 
     def pack(self, images: npt.NDArray[np.uint8] | torch.Tensor, out: torch.Tensor) -> None:
         """Writes images (batch, channels, height, width), uint8, into packed form.

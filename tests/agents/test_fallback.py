@@ -6,6 +6,7 @@ import pytest
 import stable_baselines3
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.policies import ActorCriticPolicy
 from tiny_envs import vector
 
 from rlgen.agents import A2C, PPO
@@ -44,6 +45,51 @@ def test_runs_sb3s_code_and_says_why(algorithm: type, case: str) -> None:
     assert model.why_not_fast == reason
     kwargs = {key: value for key, value in kwargs.items() if key != "fast"}
     twin = BASES[algorithm](policy, vector(2, **env_kwargs), **options, **kwargs).learn(32)
+    for ours, theirs in zip(model.policy.parameters(), twin.policy.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+class OwnForward(ActorCriticPolicy):
+    """A user's policy with a computation of its own."""
+
+    def evaluate_actions(self, *args: Any) -> Any:
+        values, log_prob, entropy = super().evaluate_actions(*args)
+        return values, log_prob, 2 * entropy
+
+
+class Latents(torch.nn.Module):
+    """A user's networks, without the attributes of SB3's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.latent_dim_pi = self.latent_dim_vf = 8
+        self.shared = torch.nn.Linear(width, 8)
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: torch.Tensor) -> torch.Tensor:
+        return self.shared(features).tanh()
+
+    forward_critic = forward_actor
+
+
+class OwnLatents(ActorCriticPolicy):
+    """SB3's documented way to bring networks of one's own."""
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = Latents(self.features_dim)
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [(OwnForward, "own evaluate_actions of OwnForward"), (OwnLatents, "own forward of Latents")],
+)
+def test_own_policies_run_their_own_code(policy: type, reason: str) -> None:
+    options = {"n_steps": 8, "batch_size": 16, "seed": 5, "device": "cpu", "ent_coef": 0.1}
+    model = PPO(policy, vector(2), **options).learn(32)
+    assert model.why_not_fast == reason
+    twin = stable_baselines3.PPO(policy, vector(2), **options).learn(32)
     for ours, theirs in zip(model.policy.parameters(), twin.policy.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -239,6 +239,16 @@ def test_advantages_bootstrap_cut_episodes_as_sb3(case: str) -> None:
     np.testing.assert_allclose(buffer.advantages, theirs.advantages, rtol=1e-4, atol=1e-4)
 
 
+def test_transposed_images_are_stored_flat() -> None:
+    env, recorder = vector(ENVS, observation="channels_last"), Recorder()
+    options = {"policy_kwargs": {"normalize_images": False, "net_arch": [8]}, "device": "cpu"}
+    model = PPO("MlpPolicy", env, n_steps=STEPS, batch_size=STEPS, **options)
+    model.train = lambda: None
+    model.learn(STEPS * ENVS, recorder)
+    flat_obs = recorder.stacked("obs").reshape(STEPS, ENVS, -1)
+    np.testing.assert_array_equal(model.rollout_buffer.observations.numpy(), flat_obs)
+
+
 def test_box_actions_are_clipped_for_the_environment_only() -> None:
     class Remember(BaseCallback):
         sent: list[np.ndarray] = []  # noqa: RUF012

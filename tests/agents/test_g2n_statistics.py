@@ -89,3 +89,13 @@ def test_statistics_of_foreign_samples_by_hand(fast: bool) -> None:
     }
     for name, value in expected.items():
         assert logged[name] == pytest.approx(value.item(), rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("cap", [None, 0.9, 3.0])
+def test_share_of_weights_that_g2ac_caps(cap: float | None) -> None:
+    model, watch = foreign_rollout(G2AC, is_clip=cap)
+    data = samples(model, watch)
+    model.train()
+    ratio = (data["log_prob"] - data["stored"]).exp()
+    expected = (ratio > cap).float().mean().item() if cap else 0.0
+    assert model.logger.name_to_value["g2n/ratio_clipped"] == pytest.approx(expected)

@@ -209,12 +209,15 @@ def test_long_episodes_are_scored_by_unclipped_rewards(clip_reward: bool) -> Non
     [
         ("MultiInputPolicy", {"observation": "dict"}),
         ("MlpPolicy", {"action": "multi_discrete"}),
+        ("CnnPolicy", {"observation": "image"}),
         ("MlpPolicy", {"observation": "discrete", "action": "box"}),
     ],
 )
 @pytest.mark.parametrize("algorithm", [G2PPO, G2AC])
 def test_evolves_on_other_spaces(algorithm: type, policy: str, env_kwargs: dict) -> None:
-    model = build(algorithm, vector(ENVS, **env_kwargs), policy=policy).learn(20 * ALL)
+    policy_kwargs = {"net_arch": [16], "share_features_extractor": policy != "CnnPolicy"}
+    options = {"policy": policy, "policy_kwargs": policy_kwargs}
+    model = build(algorithm, vector(ENVS, **env_kwargs), **options).learn(20 * ALL)
     assert model.evolution.generation > 0
 
 

@@ -200,6 +200,21 @@ def test_parameters_can_be_set(algorithm: type) -> None:
     assert torch.equal(*values)
 
 
+@pytest.mark.parametrize("algorithm", GENETIC)
+def test_set_gates_stay_the_elites(algorithm: type) -> None:
+    model, other = build(algorithm), build(algorithm)
+    model.gates.elite[::2] = 0
+    other.set_parameters(model.get_parameters())
+    other.learn(64)
+    assert torch.equal(other.gates.elite, model.gates.elite)
+
+
+@pytest.mark.parametrize("algorithm", AGENT_CLASSES)
+def test_takes_sb3s_arguments_by_position(algorithm: type) -> None:
+    model = algorithm("MlpPolicy", vector(ENVS), 1e-4, 16)
+    assert (model.learning_rate, model.n_steps) == (1e-4, 16)
+
+
 @pytest.mark.parametrize("algorithm", AGENT_CLASSES)
 def test_predictions(algorithm: type) -> None:
     model = build(algorithm)

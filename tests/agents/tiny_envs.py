@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 OBSERVATIONS = {
     "vector": spaces.Box(-10, 10, (4,), np.float32),
     "image": spaces.Box(0, 255, (1, 36, 36), np.uint8),
+    "channels_last": spaces.Box(0, 255, (36, 36, 3), np.uint8),
     "binary": spaces.Box(0, 1, (6, 6, 2), bool),
     "discrete": spaces.Discrete(20),
     "dict": spaces.Dict({"place": spaces.Box(-10, 10, (2,)), "step": spaces.Box(0, 1, (1,))}),
@@ -74,7 +75,7 @@ class TinyEnv(gym.Env):
             return np.array([place, step, np.sin(place), np.cos(3 * place)], np.float32)
         shape = OBSERVATIONS[self.form].shape
         pattern = (np.arange(np.prod(shape)) * (3 + self.steps) + int(20 * place)) % 256
-        pattern = pattern if self.form == "image" else pattern > 128
+        pattern = pattern > 128 if self.form == "binary" else pattern
         return pattern.reshape(shape).astype(OBSERVATIONS[self.form].dtype)
 
 

@@ -115,6 +115,25 @@ def test_a_life_ends_an_episode_for_the_learner_but_not_for_the_record() -> None
     assert length == [t for t, _, done, _ in said if done][4] + 1
 
 
+def test_terminal_observation_of_a_life_is_the_last_one_seen() -> None:
+    env = make_vec("Breakout", seed=1)
+    env.reset()
+    lives = 0
+    while lives < 3:
+        observations, _, dones, infos = env.step(np.array([3]))
+        if dones[0] and infos[0].get("life_lost", False):
+            lives += 1
+            np.testing.assert_array_equal(infos[0]["terminal_observation"], observations[0])
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32 - 1, np.int64(7)])
+def test_any_seed_is_taken(seed: int) -> None:
+    env = make_vec("Breakout", 2, seed=seed)
+    assert env.reset().shape == (2, 4, 84, 84)
+    env.close()
+
+
 def test_evaluation_plays_whole_games() -> None:
     learner, said = (
         drop_the_ball(make_vec("Breakout", seed=1, training=training), 330)

@@ -78,6 +78,15 @@ def test_atari_kwargs_reach_the_emulator() -> None:
     env.close()
 
 
+def test_both_roads_of_atari_take_the_time_limit() -> None:
+    for backend in ("native", "sb3"):
+        env = make_vec("Pong", 1, seed=0, backend=backend, env_kwargs={"max_frames": 400})
+        env.reset()
+        ends = [bool(env.step(np.array([0]))[2][0]) for _ in range(101)]
+        assert any(ends)
+        env.close()
+
+
 def test_minatar() -> None:
     env = make_vec("MinAtar/Breakout", 2, seed=0)
     assert env.reset().shape == (2, 10, 10, 4)

@@ -97,6 +97,53 @@ def test_seeds_as_sb3_does(backend: str) -> None:
     ours.close()
 
 
+@pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP"])
+def test_infos_of_the_next_episode_stay_out_of_the_last(mode: str) -> None:
+    class Fresh(ScriptedEnv):
+        def reset(self, **kwargs: Any) -> tuple[Any, dict]:
+            observation, info = super().reset(**kwargs)
+            return observation, {**info, "fresh": True}
+
+    env = GymVecEnv(SyncVectorEnv([Fresh], autoreset_mode=AutoresetMode[mode]))
+    env.reset()
+    infos = [env.step(np.zeros(1, dtype=np.int64))[3][0] for _ in range(3)]
+    assert "episode" in infos[2]
+    assert "fresh" not in infos[2]
+    assert env.reset_infos[0]["fresh"]
+
+
+def test_infos_of_the_whole_vector_go_to_all() -> None:
+    class Talks(gym.vector.VectorWrapper):
+        def step(self, actions: Any) -> Any:
+            *rest, infos = self.env.step(actions)
+            return *rest, {**infos, "level": 3}
+
+    vector = SyncVectorEnv([ScriptedEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    env = GymVecEnv(Talks(vector))
+    env.reset()
+    assert [info["level"] for info in env.step(np.zeros(2, dtype=np.int64))[3]] == [3, 3]
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("value", [[1, 2, 3], (4, 5)])
+def test_sequence_is_one_value_for_each(backend: str, value: Any) -> None:
+    env = our_vector(backend)
+    env.set_attr("difficulty", value)
+    assert env.get_attr("difficulty") == [value] * COUNT
+    env.close()
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_asking_for_a_missing_attribute_breaks_nothing(backend: str) -> None:
+    env = our_vector(backend)
+    env.reset()
+    assert not env.has_attr("nonsense")
+    with pytest.raises(AttributeError, match="nonsense"):
+        env.env_method("nonsense")
+    env.step(np.zeros(COUNT, dtype=np.int64))
+    env.close()
+
+
 def test_returned_observations_stay() -> None:
     for backend in ("sync", "async"):
         env = our_vector(backend)

@@ -135,5 +135,7 @@ def test_fits() -> None:
     assert PackedNatureCNN.fits(NatureCNN(box(4, 84, 84)))
     assert PackedNatureCNN.fits(NatureCNN(box(3, 66, 64)))
     assert not PackedNatureCNN.fits(NatureCNN(box(4, 84, 86))), "width not in whole blocks"
+    floats = spaces.Box(0, 1, (4, 84, 84), np.float32)
+    assert not PackedNatureCNN.fits(NatureCNN(floats, normalized_image=True)), "no bytes"
     assert not PackedNatureCNN.fits(OwnNature(box(4, 84, 84)))
     assert not PackedNatureCNN.fits(FlattenExtractor(box(4, 84, 84)))

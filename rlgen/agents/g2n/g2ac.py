@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from rlgen.agents.a2c import A2C
 from rlgen.agents.g2n.genetic import GeneticGates
 from rlgen.agents.registry import AGENTS
@@ -25,19 +27,19 @@ class G2AC(GeneticGates, A2C):
     """
 
     def __init__(
-        self, policy: Any, env: Any, *, is_clip: float | None = None, **kwargs: Any
+        self, policy: Any, env: Any, *args: Any, is_clip: float | None = None, **kwargs: Any
     ) -> None:
         if is_clip is not None and not is_clip > 0:
             raise UserError(f"is_clip={is_clip} is not positive; type is_clip=1.0, or leave it out")
         self.is_clip = is_clip
         kwargs.setdefault("stats_samples", 32)
-        super().__init__(policy, env, **kwargs)
+        super().__init__(policy, env, *args, **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()
         if self.is_clip is not None and self.why_not_fast is not None:
             raise UserError(f"is_clip needs the fast path, which is off ({self.why_not_fast})")
 
-    def ratio_limit(self) -> float:
-        """Returns the cap of the importance weight, 1 where it is not used."""
-        return self.is_clip or 1.0
+    def clipped(self, ratio: torch.Tensor) -> torch.Tensor:
+        """Tells which ratios lie above the cap; none without one."""
+        return ratio > (self.is_clip or float("inf"))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from rlgen.agents.g2n.genetic import GeneticGates
 from rlgen.agents.ppo import PPO
 from rlgen.agents.registry import AGENTS
@@ -27,9 +29,10 @@ class G2PPO(GeneticGates, PPO):
         >>> model.learn(10_000)  # doctest: +SKIP
     """
 
-    def __init__(self, policy: Any, env: Any, **kwargs: Any) -> None:
-        super().__init__(policy, env, **kwargs)
+    def __init__(self, policy: Any, env: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(policy, env, *args, **kwargs)
 
-    def ratio_limit(self) -> float:
-        """Returns 1 + eps of the clipped objective."""
-        return 1 + float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
+    def clipped(self, ratio: torch.Tensor) -> torch.Tensor:
+        """Tells which ratios lie outside 1 +- eps."""
+        eps = float(self.clip_range(self._current_progress_remaining))  # type: ignore[operator]
+        return (ratio - 1).abs() > eps

@@ -141,6 +141,13 @@ class GeneticGates(FastOnPolicy):
             self.publish_gates()
         return result
 
+    def set_parameters(self, *args: Any, **kwargs: Any) -> None:
+        """Sets the weights; see SB3's method. The gates among them become the elite's."""
+        super().set_parameters(*args, **kwargs)
+        assert self.evolution is not None
+        self.evolution.population[self.evolution.elite] = self.gates.elite.cpu().numpy()
+        self.publish_gates()
+
     def training_positions(self) -> npt.NDArray[np.int64] | None:
         """Returns the positions whose actions the elite took, if only they train."""
         return None if self.train_on == "all" else np.flatnonzero(self._taken_by_elite())
@@ -162,9 +169,9 @@ class GeneticGates(FastOnPolicy):
                 self.logger.record(f"g2n/{name}", value)
         super().train()
 
-    def ratio_limit(self) -> float:
-        """Returns the ratio of probabilities from which on a sample's weight is clipped."""
-        raise NotImplementedError(f"{type(self).__name__} defines no ratio limit")
+    def clipped(self, ratio: torch.Tensor) -> torch.Tensor:
+        """Tells which ratios of probabilities the loss clips."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it clips")
 
     @torch.no_grad()
     def _foreign_statistics(self, own: npt.NDArray[np.bool_]) -> dict[str, float]:
@@ -184,12 +191,11 @@ class GeneticGates(FastOnPolicy):
         ratio = torch.exp(log_prob - old_log_prob)
         objective = -(ratio * advantages)
         mine = torch.as_tensor(own[positions], device=self.device)
-        limit = self.ratio_limit()
         statistics = {
             "kl_elite_individuals": head.kl(elite, individual).mean(),
             "ratio_mean": ratio.mean(),
             "ratio_max": ratio.max(),
-            "ratio_clipped": ((ratio > limit) | (ratio < 2 - limit)).float().mean(),
+            "ratio_clipped": self.clipped(ratio).float().mean(),
         }
         if mine.any():
             statistics["policy_loss_own"] = objective[mine].mean()
@@ -201,8 +207,8 @@ class GeneticGates(FastOnPolicy):
         """Returns features, actions, old log-probabilities and advantages at some positions."""
         if self.why_not_fast is None:
             batch = self.rollout_buffer.at(positions)
-            features = self.network.features(batch.observations)
-            return features, batch.actions, batch.old_log_prob, batch.advantages
+            shared = self.network.features(batch.observations)
+            return shared, batch.actions, batch.old_log_prob, batch.advantages
         buffer: Any = self.rollout_buffer
         steps, envs = np.divmod(positions, self.n_envs)
         stored = buffer.observations
@@ -211,7 +217,9 @@ class GeneticGates(FastOnPolicy):
         else:
             picked = stored[steps, envs]
         obs = obs_as_tensor(picked, self.device)
-        features = self.policy.extract_features(obs)  # type: ignore[assignment]
+        features: Any = self.policy.extract_features(obs)
+        if not self.policy.share_features_extractor:
+            features, _ = features  # the actor's and the critic's
         rest = (buffer.actions, buffer.log_probs, buffer.advantages)
         actions, *others = (torch.as_tensor(a[steps, envs], device=self.device) for a in rest)
         discrete = actions.dtype is torch.int64
