@@ -73,7 +73,7 @@ def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) ->
     env = build_env(config, n_envs=config["n_envs"])
     try:
         model = build_agent(config, env)
-        steps = load_trained(folder, config, model, options.which)
+        steps = load_trained(folder, model, options.which)
         play: dict[str, Any] = {
             "episodes": options.episodes,
             "deterministic": options.deterministic,

@@ -79,12 +79,12 @@ HELP = """usage: python -m rlgen.train [-m] [key=value ...]
   resume=latest|PATH             go on with a run
   preset=smoke                   a minute-long run that leaves everything a real one does
   agent.KEY=VALUE                an option of the agent, such as agent.learning_rate=1e-3
-  -m                             sweep: seed=0,1,2 or seed=range(0,5), one run after another
+  -m                             sweep: seed=0,1,2 or 'seed=range(0,5)', one run after another
 
 examples:
   python -m rlgen.train agent=g2n env=Breakout
   python -m rlgen.train agent=g2ac env=CartPole-v1 total_timesteps=200_000 seed=1
-  python -m rlgen.train -m agent=ppo,g2ppo env=MinAtar/Breakout-v1 seed=range(0,5)
+  python -m rlgen.train -m agent=ppo,g2ppo env=MinAtar/Breakout-v1 'seed=range(0,5)'
   python -m rlgen.train resume=latest total_timesteps=20_000_000
 
 all options: {options}

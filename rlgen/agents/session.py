@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rlgen.agents.callbacks import (
     StopOnSignal,
 )
 from rlgen.agents.scoring import record_video, score
-from rlgen.agents.state import restore_policy, restore_training_state
+from rlgen.agents.state import Tensors, restore_policy, restore_training_state
 from rlgen.core.checkpoint import (
     CheckpointError,
     drop_after,
@@ -28,7 +29,7 @@ from rlgen.core.checkpoint import (
 )
 from rlgen.core.cli import tell
 from rlgen.core.curves import draw_run
-from rlgen.core.errors import MissingExtraError, UserError
+from rlgen.core.errors import UserError
 from rlgen.core.progress import StepBar
 from rlgen.core.record import CSVWriter
 from rlgen.core.run import write_text
@@ -76,12 +77,7 @@ class TrainingSession:
             UserError: If checkpoints exist and none can be read, or one fits another agent.
         """
         saved = list_checkpoints(self.folder / "checkpoints")
-        for path in reversed(saved):
-            try:
-                tensors, state = load_checkpoint(path)
-            except CheckpointError as error:
-                tell(f"skipped a checkpoint: {error}")
-                continue
+        for tensors, state in _readable(saved):
             restore_training_state(self.model, tensors, state)
             for kind in ("checkpoints", "best"):  # what the abandoned steps left
                 drop_after(self.folder / kind, self.model.num_timesteps)
@@ -199,23 +195,26 @@ class TrainingSession:
         path = self.folder / "video" / f"step-{self.model.num_timesteps}.mp4"
         try:
             record_video(self.model, config, path, max_steps=config["video_steps"])
-        except MissingExtraError as error:
-            tell(f"no video: {error}")
-            return None
         except UserError as error:
             tell(f"no video: {error}")
             return None
         return str(path.relative_to(self.folder))
 
 
-def load_trained(
-    folder: Path, config: dict[str, Any], model: OnPolicyAlgorithm, which: str = "best"
-) -> int:
+def _readable(paths: list[Path]) -> Iterator[tuple[Tensors, dict[str, Any]]]:
+    """Reads checkpoints from the last to the first; damaged ones are told and skipped."""
+    for path in reversed(paths):
+        try:
+            yield load_checkpoint(path)
+        except CheckpointError as error:
+            tell(f"skipped a checkpoint: {error}")
+
+
+def load_trained(folder: Path, model: OnPolicyAlgorithm, which: str = "best") -> int:
     """Puts trained weights of a run into an agent built from its configuration.
 
     Args:
         folder: The run folder.
-        config: Its configuration.
         model: The agent.
         which: ``best`` (by evaluation, where there is one) or ``last``.
 
@@ -228,12 +227,7 @@ def load_trained(
     candidates = list_checkpoints(folder / "checkpoints")
     if which == "best":
         candidates += list_checkpoints(folder / "best")
-    for path in reversed(candidates):
-        try:
-            tensors, state = load_checkpoint(path)
-        except CheckpointError as error:
-            tell(f"skipped a checkpoint: {error}")
-            continue
+    for tensors, state in _readable(candidates):
         restore_policy(model, tensors)
         return int(state["counters"]["num_timesteps"])
     raise UserError(f"{folder} has no readable checkpoint yet; train it: resume={folder}")

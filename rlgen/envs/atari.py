@@ -65,7 +65,6 @@ class FireAfterLifeLoss(VectorWrapper):
         super().__init__(env)
         self.life_ends_episode = life_ends_episode
         self._press = np.zeros(self.num_envs, dtype=np.bool_)
-        self._lives = np.zeros(self.num_envs, dtype=np.int64)
         self._frame = np.zeros(self.num_envs, dtype=np.int64)
         actions: Any = env.unwrapped.ale.get_action_set()  # type: ignore[attr-defined]
         self._has_fire = len(actions) > FIRE and actions[FIRE].name == "FIRE"
@@ -79,7 +78,6 @@ class FireAfterLifeLoss(VectorWrapper):
             seed = (int(seed) + np.arange(self.num_envs)) % 2**31
         observations, infos = self.env.reset(seed=seed, options=options)
         self._press[:] = False
-        self._lives = infos["lives"].astype(np.int64)
         self._frame = infos["episode_frame_number"].astype(np.int64)
         return observations, {"lives": infos["lives"]}
 

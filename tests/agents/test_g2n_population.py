@@ -233,4 +233,6 @@ def test_wrong_options(options: dict, message: str) -> None:
 
 @pytest.mark.parametrize(("size", "n_envs"), [(16, 4), (4, 16), (8, 8), (1, 5), (7, 1)])
 def test_allowed_sizes(size: int, n_envs: int) -> None:
-    GeneticOptions(population_size=size).check(n_envs)
+    options = GeneticOptions(population_size=size)
+    options.check(n_envs)  # raises if it is refused
+    assert options.population_size == size

@@ -247,3 +247,10 @@ def test_broken_reward_stops_the_training(algorithm: type, fast: bool) -> None:
     assert error.value.step == 32
     assert error.value.term.startswith("train/")
     assert "loss" in error.value.term
+
+
+def test_an_unknown_genetic_option_names_the_closest() -> None:
+    with pytest.raises(
+        UserError, match="unknown genetic_kwargs 'mutaton'; did you mean 'mutation'"
+    ):
+        G2PPO("MlpPolicy", "CartPole-v1", genetic_kwargs={"mutaton": 0.1})

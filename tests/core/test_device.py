@@ -1,6 +1,8 @@
 """Precision, threads and the allocator."""
 
+import ctypes
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,5 +68,12 @@ def test_none_leaves_the_threads_alone():
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
 def test_the_allocator_may_be_tuned_on_any_platform(monkeypatch, platform):
+    asked = []
     monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=_note(asked)))
     keep_large_blocks.__wrapped__()
+    assert [option for option, _ in asked] == ([-3, -1] if platform == "linux" else [])
+
+
+def _note(asked):
+    return lambda option, value: asked.append((option, value))

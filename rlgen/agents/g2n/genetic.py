@@ -15,6 +15,7 @@ other individuals enter with the log-probability of the individual that acted, s
 right one; A2C uses them uncorrected unless ``is_clip`` is set.
 """
 
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,7 +38,7 @@ from rlgen.agents.g2n.policy import (
 from rlgen.agents.heads import head_of
 from rlgen.agents.on_policy import FastOnPolicy
 from rlgen.agents.options import GeneticOptions
-from rlgen.core.errors import UserError
+from rlgen.core.errors import UserError, closest
 
 TRAIN_ON = ("all", "elite")
 
@@ -78,6 +79,10 @@ class GeneticGates(FastOnPolicy):
         if train_on not in TRAIN_ON:
             raise UserError(f"train_on={train_on!r} is unknown; allowed: {', '.join(TRAIN_ON)}")
         self.train_on = train_on
+        known = {option.name for option in fields(GeneticOptions)} - {"population_size"}
+        for name in genetic_kwargs or {}:
+            if name not in known:
+                raise UserError(f"unknown genetic_kwargs {name!r}; {closest(name, known)}")
         self.genetic_options = GeneticOptions(population_size, **(genetic_kwargs or {}))
         self.stats_samples = stats_samples
         self.evolution: Evolution | None = None
