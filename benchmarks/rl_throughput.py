@@ -21,6 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rlgen.core.cli import share_the_cores
+
+share_the_cores()  # as the training command does, for our road and the peers', before torch loads
+
+# ruff: noqa: E402
 import numpy as np
 import stable_baselines3 as sb3
 import torch
