@@ -1,6 +1,5 @@
 """Callbacks of a training run: records, checkpoints, progress, orderly stops."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rlgen.agents.state import training_state
 from rlgen.core.checkpoint import save_checkpoint
+from rlgen.core.interrupt import StopSignal
 from rlgen.core.progress import StepBar
 from rlgen.core.record import CSVRecord
 
@@ -129,32 +129,18 @@ class ShowProgress(BaseCallback):
 
 
 class StopOnSignal(BaseCallback):
-    """Ends learning after the current step when Ctrl-C or a termination signal comes.
+    """Ends learning after the current step when a signal to stop has come.
 
-    A second signal interrupts at once.
+    Args:
+        stop: The signal.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop: StopSignal) -> None:
         super().__init__()
-        self.stopped = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopOnSignal":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, *_: object) -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
+        self.stop = stop
 
     def _on_step(self) -> bool:
-        return not self.stopped
+        return not self.stop.stopped
 
 
 class Evaluation(EvalCallback):

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,12 @@ from rlgen.agents.callbacks import (
     StopOnSignal,
 )
 from rlgen.agents.scoring import record_video, score
-from rlgen.agents.state import Tensors, restore_policy, restore_training_state
-from rlgen.core.checkpoint import (
-    CheckpointError,
-    drop_after,
-    list_checkpoints,
-    load_checkpoint,
-    newest_readable,
-)
+from rlgen.agents.state import restore_policy, restore_training_state
+from rlgen.core.checkpoint import drop_after, list_checkpoints, newest_readable, readable
 from rlgen.core.cli import tell
 from rlgen.core.curves import draw_run
 from rlgen.core.errors import UserError
+from rlgen.core.interrupt import StopSignal
 from rlgen.core.progress import StepBar
 from rlgen.core.record import CSVWriter
 from rlgen.core.run import write_text
@@ -45,9 +39,12 @@ class TrainingSession:
         model: The agent on it.
     """
 
+    steps_option = "total_timesteps"
+
     def __init__(
         self, folder: Path, config: dict[str, Any], env: VecEnv, model: OnPolicyAlgorithm
     ) -> None:
+        self.total_steps: int = config["total_timesteps"]
         self.folder = folder
         self.config = config
         self.env = env
@@ -58,6 +55,11 @@ class TrainingSession:
         self.checkpoints = Checkpoints(
             folder / "checkpoints", config["checkpoint_every"], self._extra_state, tell
         )
+
+    @property
+    def step(self) -> int:
+        """Environment steps taken so far."""
+        return self.model.num_timesteps
 
     def _extra_state(self) -> dict[str, Any]:
         best = self.best_return
@@ -77,7 +79,7 @@ class TrainingSession:
             UserError: If checkpoints exist and none can be read, or one fits another agent.
         """
         saved = list_checkpoints(self.folder / "checkpoints")
-        for tensors, state in _readable(saved):
+        for tensors, state in readable(saved, tell):
             restore_training_state(self.model, tensors, state)
             for kind in ("checkpoints", "best"):  # what the abandoned steps left
                 drop_after(self.folder / kind, self.model.num_timesteps)
@@ -96,7 +98,7 @@ class TrainingSession:
         tell("the run was stopped before its first checkpoint; it starts from step 0")
         self.resumed_at = 0
 
-    def learn(self, stop: StopOnSignal) -> None:
+    def learn(self, stop: StopSignal) -> None:
         """Trains until the configured number of steps, or until ``stop`` says so."""
         config, model = self.config, self.model
         csv = CSVWriter(self.folder / "progress.csv", self.resumed_at)
@@ -115,7 +117,7 @@ class TrainingSession:
                     closing.callback(self.evaluation.eval_env.close)
                 model.learn(
                     config["total_timesteps"] - model.num_timesteps,
-                    callback=[*callbacks, stop],
+                    callback=[*callbacks, StopOnSignal(stop)],
                     reset_num_timesteps=self.resumed_at in (None, 0),
                     **({"log_interval": config["log_every"]} if config["log_every"] else {}),
                 )
@@ -139,7 +141,11 @@ class TrainingSession:
             evaluation.best_mean_reward = self.best_return
         return evaluation
 
-    def draw_curve(self) -> None:
+    def save(self) -> bool:
+        """Saves a checkpoint now; returns whether it succeeded."""
+        return self.checkpoints.save()
+
+    def draw(self) -> None:
         """Draws ``learning_curve.png``."""
         draw_run(self.folder)
 
@@ -153,7 +159,7 @@ class TrainingSession:
         config, model = self.config, self.model
         self.checkpoints.save()
         model.save(self.folder / "model.zip")
-        self.draw_curve()
+        self.draw()
         result = score(
             model,
             config,
@@ -201,15 +207,6 @@ class TrainingSession:
         return str(path.relative_to(self.folder))
 
 
-def _readable(paths: list[Path]) -> Iterator[tuple[Tensors, dict[str, Any]]]:
-    """Reads checkpoints from the last to the first; damaged ones are told and skipped."""
-    for path in reversed(paths):
-        try:
-            yield load_checkpoint(path)
-        except CheckpointError as error:
-            tell(f"skipped a checkpoint: {error}")
-
-
 def load_trained(folder: Path, model: OnPolicyAlgorithm, which: str = "best") -> int:
     """Puts trained weights of a run into an agent built from its configuration.
 
@@ -227,7 +224,7 @@ def load_trained(folder: Path, model: OnPolicyAlgorithm, which: str = "best") ->
     candidates = list_checkpoints(folder / "checkpoints")
     if which == "best":
         candidates += list_checkpoints(folder / "best")
-    for tensors, state in _readable(candidates):
+    for tensors, state in readable(candidates, tell):
         restore_policy(model, tensors)
         return int(state["counters"]["num_timesteps"])
     raise UserError(f"{folder} has no readable checkpoint yet; train it: resume={folder}")

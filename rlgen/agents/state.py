@@ -14,6 +14,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlgen.core.errors import UserError
+from rlgen.core.optimizer_state import optimizer_state, restore_optimizer
 from rlgen.core.seeding import generator_state, restore_generator
 
 Tensors = dict[str, dict[str, torch.Tensor]]
@@ -22,16 +23,7 @@ _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_r
 
 def training_state(model: OnPolicyAlgorithm) -> tuple[Tensors, dict[str, Any]]:
     """Returns the state of an agent: named tensors by file, and JSON values."""
-    optimizer = model.policy.optimizer.state_dict()
-    moments = {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, entry in optimizer["state"].items()
-        for name, value in entry.items()
-    }
-    groups = [
-        {key: value for key, value in group.items() if key != "params"}
-        for group in optimizer["param_groups"]
-    ]
+    moments, groups = optimizer_state(model.policy.optimizer)
     tensors: Tensors = {
         "policy": dict(model.policy.state_dict()),
         "optimizer": moments,
@@ -76,20 +68,7 @@ def restore_training_state(
             "leave out agent= when resuming"
         )
     restore_policy(model, tensors)
-    optimizer = model.policy.optimizer
-    entries: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in tensors["optimizer"].items():
-        index, _, name = key.partition(".")
-        entries.setdefault(int(index), {})[name] = value
-    ids = optimizer.state_dict()["param_groups"]
-    groups = [
-        {**group, "params": now["params"]}
-        for group, now in zip(state["optimizer_groups"], ids, strict=True)
-    ]
-    for group in groups:  # JSON has no tuples
-        if "betas" in group:
-            group["betas"] = tuple(group["betas"])
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
+    restore_optimizer(model.policy.optimizer, tensors["optimizer"], state["optimizer_groups"])
     for name, value in state["counters"].items():
         setattr(model, name, value)
     for name, value in state["generators"].items():

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,17 @@ def load_checkpoint(path: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dic
     except (KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path.name} is damaged ({_short(error)})") from None
     return tensors, state
+
+
+def readable(
+    paths: Sequence[Path], tell: Callable[[str], None]
+) -> Iterator[tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]]:
+    """Reads checkpoints from the last to the first; damaged ones are told and skipped."""
+    for path in reversed(paths):
+        try:
+            yield load_checkpoint(path)
+        except CheckpointError as error:
+            tell(f"skipped a checkpoint: {error}")
 
 
 def _is_readable(path: Path) -> bool:

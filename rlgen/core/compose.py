@@ -82,8 +82,9 @@ def compose_config(
 
 
 def _open_mapping(argument: str) -> str:
-    """Lets the keys of ``env_kwargs`` be typed like all others, though no file lists them."""
-    return f"++{argument}" if argument.startswith(("env_kwargs.", "env_kwargs=")) else argument
+    """Lets the keys of free mappings be typed like all others, though no file lists them."""
+    free = tuple(f"{name}{end}" for name in ("env_kwargs", "domains") for end in ".=")
+    return f"++{argument}" if argument.startswith(free) else argument
 
 
 def check_options(options_class: type[T], arguments: Sequence[str]) -> T:
@@ -138,7 +139,7 @@ def update(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     config = OmegaConf.create(values)
     for override in _parse(arguments):
         key = override.key_or_group
-        if key.startswith("env_kwargs."):
+        if key.startswith(("env_kwargs.", "domains.")):
             OmegaConf.update(config, key, override.value(), force_add=True)
             continue
         if OmegaConf.select(config, key, default=_MISSING) is _MISSING:

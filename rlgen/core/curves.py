@@ -54,6 +54,24 @@ def draw_run(run: Path) -> Path:
     return _save(figure, run / "learning_curve.png")
 
 
+def draw_losses(run: Path, columns: int = 3) -> Path:
+    """Draws ``learning_curve.png`` of an image model's run: each column of ``progress.csv``."""
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    rows = read_rows(run / "progress.csv")
+    names = [name for name in (rows[-1] if rows else {}) if name != "step"]
+    lines = max(-(-len(names) // columns), 1)
+    figure = Figure(figsize=(3.2 * columns, 2.2 * lines), layout="constrained")
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        pairs = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        axes.plot(*zip(*pairs, strict=True), lw=1)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, run / "learning_curve.png")
+
+
 def draw_groups(
     groups: Mapping[str, Sequence[Path]], path: Path, points: int = 200
 ) -> dict[str, dict[str, float]]:

@@ -74,8 +74,10 @@ class CSVRecord:
 class CSVWriter(KVWriter):
     """SB3 logger output in a :class:`CSVRecord`; takes its arguments."""
 
-    def __init__(self, path: Path, last_step: int | None = None) -> None:
-        self.record = CSVRecord(path, last_step)
+    def __init__(
+        self, path: Path, last_step: int | None = None, step_column: str = "time/total_timesteps"
+    ) -> None:
+        self.record = CSVRecord(path, last_step, step_column)
 
     def write(
         self,

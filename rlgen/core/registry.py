@@ -17,10 +17,12 @@ class Registry(Generic[T]):
 
     Args:
         kind: What the names stand for, in the singular, as error messages say it.
+        plural: Its plural in the name of the entry points' group; None: with an s.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, plural: str | None = None) -> None:
         self.kind = kind
+        self.group = f"rlgen.{plural or kind + 's'}"
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -60,4 +62,4 @@ class Registry(Generic[T]):
         return self._items[name]
 
     def _plugins(self):  # type: ignore[no-untyped-def]
-        return entry_points(group=f"rlgen.{self.kind}s")
+        return entry_points(group=self.group)

@@ -6,9 +6,10 @@ import pytest
 from stable_baselines3 import SAC
 
 from rlgen.agents.build import build_agent, build_env, schedule
+from rlgen.agents.job import compose_train_config
 from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import UserError
-from rlgen.train import compose_train_config, main
+from rlgen.train import main
 
 
 class ContinuousOnly(SAC):

@@ -1,0 +1,103 @@
+"""How a training command runs a session to its end, whatever happens to it."""
+
+import errno
+import shlex
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlgen.core.cli import EXIT_INTERRUPTED, RunFailed, tell
+from rlgen.core.compose import to_yaml
+from rlgen.core.errors import NonFiniteLossError
+from rlgen.core.interrupt import StopSignal
+from rlgen.core.run import CONFIG, write_text
+
+
+class Session(Protocol):
+    """A training run of any kind."""
+
+    total_steps: int
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+
+    @property
+    def steps_option(self) -> str:
+        """Name of the option that sets ``total_steps``."""
+
+    def restore(self) -> None:
+        """Puts the newest readable checkpoint back."""
+
+    def learn(self, stop: StopSignal) -> None:
+        """Trains until ``total_steps``, or until ``stop`` says so."""
+
+    def save(self) -> bool:
+        """Saves a checkpoint; returns whether it succeeded."""
+
+    def draw(self) -> None:
+        """Draws the pictures of the state reached."""
+
+    def finish(self, command: str, seconds: float) -> None:
+        """Makes the final artefacts and the card."""
+
+    def last_checkpoint(self) -> str:
+        """Returns the path of the newest checkpoint, for messages."""
+
+
+def run_session(
+    session: Session, folder: Path, config: dict[str, Any], command: str, *, resumed: bool
+) -> int:
+    """Trains a session and reports how it ended.
+
+    Args:
+        session: The run.
+        folder: Its folder.
+        config: Its configuration, which is written anew on a resume.
+        command: The command as typed, for the card.
+        resumed: Whether the folder holds an earlier part of the run.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        RunFailed: If a loss is not finite or the disk is full.
+        UserError: If no checkpoint can be read.
+    """
+    if resumed:
+        session.restore()
+        if session.step >= session.total_steps:
+            tell(
+                f"{folder} has its {session.step:,} steps already; type "
+                f"{session.steps_option}={2 * session.step} to train it further"
+            )
+            return 0
+        write_text(folder / CONFIG, to_yaml(config))  # what was changed counts from here on
+    how = f"python -m rlgen.train resume={shlex.quote(str(folder))}"
+    tell(f"run folder: {folder}")
+    start = time.monotonic()
+    try:
+        with StopSignal() as stop:
+            session.learn(stop)
+            if stop.stopped:
+                saved = session.save()
+                session.draw()
+                where = f"saved at step {session.step:,}" if saved else "not saved"
+                tell(f"interrupted, {where}; go on with: {how}")
+                return EXIT_INTERRUPTED
+        session.finish(command, time.monotonic() - start)
+    except NonFiniteLossError as error:
+        raise RunFailed(
+            f"{error}; the last good checkpoint is {session.last_checkpoint()}"
+        ) from None
+    except KeyboardInterrupt:
+        tell(f"interrupted; go on from {session.last_checkpoint()} with: {how}")
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunFailed(
+            f"the disk is full ({error}); the last complete checkpoint is "
+            f"{session.last_checkpoint()}; make room and type: {how}"
+        ) from None
+    return 0

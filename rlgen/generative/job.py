@@ -1,0 +1,75 @@
+"""The training job of an image model: its options, its configuration, its session."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rlgen.core.errors import UserError, closest
+from rlgen.core.job import Session
+from rlgen.generative.options import SCHEMAS, ImageTrainOptions
+
+
+def compose_train_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """Composes the configuration of a new run from the groups and the user's arguments.
+
+    Raises:
+        UserError: If an argument is wrong.
+    """
+    from rlgen.core.compose import CONF, compose_config, given, load_yaml, options
+
+    preset = given(arguments).get("preset", "full")
+    if preset not in options("presets"):
+        raise UserError(f"unknown preset {preset!r}; {closest(preset, options('presets'))}")
+    sections = load_yaml(CONF / "presets" / f"{preset}.yaml")
+    typed = {argument.split("=")[0] for argument in arguments}
+    # What smoke draws for itself gives way to what the user names.
+    short = [f"{k}={v}" for k, v in sections.get("model", {}).items() if k not in typed]
+    return compose_config("train_model", [*short, *arguments], SCHEMAS)
+
+
+def job_name(config: dict[str, Any]) -> str:
+    """Returns the name of the folder that holds runs of this model."""
+    return str(config["model"]["name"])
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Checks what the types of the options leave open.
+
+    Raises:
+        UserError: If a value is wrong, or the configuration is not that of a model's run.
+    """
+    absent = sorted({f.name for f in fields(ImageTrainOptions)} - set(config))
+    if absent or not isinstance(config["model"], dict):
+        raise UserError(f"config.yaml is not that of a training run: {' '.join(absent) or 'model'}")
+    least = {"size": 16, "batch_size": 1, "total_steps": 1, "seed": 0, "log_every": 1}
+    least |= {"checkpoint_every": 1, "sample_every": 0, "threads": 1}
+    for key, smallest in least.items():
+        if config[key] is not None and config[key] < smallest:
+            raise UserError(f"{key}={config[key]} is too small; type {key}={smallest} or more")
+    if (config["threads"] or 1) > (os.cpu_count() or 1):
+        raise UserError(f"threads={config['threads']} is more than the {os.cpu_count()} cores here")
+    if config["data"]["photos"] is None:
+        raise UserError(
+            "data.photos is not set; type data.photos=FOLDER of your photos (or preset=smoke)"
+        )
+
+
+@contextlib.contextmanager
+def opened(config: dict[str, Any]) -> Iterator[Callable[[Path], Session]]:
+    """Builds the trainer; inside the block a run folder makes a session of it.
+
+    Raises:
+        UserError: If an option, a folder or a file is wrong.
+    """
+    from rlgen.core.loop import make_accelerator
+    from rlgen.generative.registry import MODELS
+    from rlgen.generative.session import ImageSession
+
+    import_module("rlgen.generative.sgn.training")  # registers its model
+    accelerator = make_accelerator(config["device"], config["precision"])
+    trainer = MODELS[config["model"]["name"]](config, accelerator)
+    yield lambda folder: ImageSession(folder, config, trainer, accelerator)
