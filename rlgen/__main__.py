@@ -7,8 +7,9 @@ from importlib import import_module
 from rlgen import __version__
 
 COMMANDS = {
-    "train": "train an agent",
+    "train": "train an agent or an image model",
     "evaluate": "score a trained agent, and film it",
+    "generate": "translate images into mixes of domains",
     "plot": "draw learning curves over seeds",
 }
 

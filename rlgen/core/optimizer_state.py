@@ -42,3 +42,9 @@ def restore_optimizer(
         if "betas" in group:
             group["betas"] = tuple(group["betas"])
     optimizer.load_state_dict({"state": entries, "param_groups": restored})
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            # Moments must lie in memory as their parameter does (channels last, say): fused
+            # kernels walk both by address.
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                entry[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+SMALLEST = 24  # pixels each way; below it nothing is left to normalise
+
 
 class PatchDiscriminator(nn.Module):
     """Judges overlapping patches of 70x70 pixels; no sigmoid, for the least-squares loss.
@@ -25,7 +27,7 @@ class PatchDiscriminator(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps (batch, 3, H, W) to scores (batch, 1, h, w); 256 pixels give 30."""
+        """Maps (batch, 3, H, W), 24 pixels or more, to scores (batch, 1, h, w); 256 give 30."""
         x = F.leaky_relu(self.layers[0](images), 0.2)
         for layer in self.layers[1:-1]:
             x = F.leaky_relu(F.instance_norm(layer(x)), 0.2)

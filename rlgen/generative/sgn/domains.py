@@ -28,7 +28,7 @@ from rlgen.core.errors import UserError, closest
 from rlgen.core.registry import Registry
 from rlgen.data import Images, ImageSet, open_images, to_tensor
 from rlgen.generative.sgn.sampling import History
-from rlgen.nets.patch_discriminator import PatchDiscriminator
+from rlgen.nets.patch_discriminator import SMALLEST, PatchDiscriminator
 from rlgen.nets.perceptual import VGG16Features, gram, load_vgg16
 
 STYLE_WEIGHTS = {"relu1_2": 10.0, "relu2_2": 100.0, "relu3_3": 1000.0, "relu4_3": 500.0}
@@ -180,6 +180,8 @@ class Adversarial(DomainLoss):
         history: int = 50,
     ) -> None:
         super().__init__()
+        if context.size < SMALLEST:
+            raise UserError(f"size={context.size} is too small for a discriminator; type size=64")
         self.images = open_images(_one_path(images), load_size(context.size))
         self.weight = weight
         self.identity = identity

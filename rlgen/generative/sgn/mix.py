@@ -36,10 +36,9 @@ def resolve_mix(
         raise UserError(f"mix {{{shown}}}: weights are finite numbers")
     if not any(weights):
         raise UserError(f"mix has no weight; give one to any of {', '.join(domains)}")
-    if max(map(abs, weights)) > _PERCENT:
-        weights = [w / 100 for w in weights]
+    whole = 100.0 if max(map(abs, weights)) > _PERCENT else 1.0
     if extrapolate:
-        return torch.tensor(weights, dtype=torch.float32), None
+        return torch.tensor([w / whole for w in weights], dtype=torch.float32), None
     if min(weights) < 0:
         raise UserError(
             f"mix {{{shown}}}: negative weights lie outside of what was trained; add "
@@ -47,7 +46,7 @@ def resolve_mix(
         )
     total = sum(weights)
     note = None
-    if abs(total - 1) > 1e-3:
+    if abs(total / whole - 1) > 1e-3:
         note = f"the weights of {{{shown}}} sum to {total:.3g}; they were divided by it"
     return torch.tensor([w / total for w in weights], dtype=torch.float32), note
 

@@ -152,10 +152,12 @@ def load_pipeline(folder: str | Path) -> SGNPipeline:
         path = path / "pipeline"
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        wanted = {"generator": [SGNGenerator.__module__.split(".")[0], SGNGenerator.__name__]}
+        wanted = {"generator": [SGNGenerator.__module__, SGNGenerator.__name__]}
         found = {key: value for key, value in index.items() if not key.startswith("_")}
-        if index["_class_name"] != SGNPipeline.__name__ or found != wanted:
+        if index["_class_name"] != SGNPipeline.__name__:
             raise UserError(f"{path} holds a {index['_class_name']}, not an SGNPipeline")
+        if found != wanted:
+            raise UserError(f"{path} names {found}, not the parts of one SGNPipeline")
     except FileNotFoundError:
         raise UserError(
             f"{folder} holds no trained pipeline ({_INDEX}); name a finished run of "

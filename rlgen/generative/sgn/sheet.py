@@ -14,7 +14,7 @@ from rlgen.generative.sgn.generator import SGNGenerator
 from rlgen.generative.sgn.mix import describe_sym
 
 UInt8Array = npt.NDArray[np.uint8]
-_GAP, _TITLE = 4, 28
+_GAP, _LINE = 4, 13
 
 
 def paste_sheet(
@@ -28,7 +28,11 @@ def paste_sheet(
     """
     width, height = rows[0][0].size
     font = ImageFont.load_default(size=11)
-    title_heights = [_TITLE if any(line) else 0 for line in titles]
+    titles = [[_wrap(title, font, width) for title in line] for line in titles]
+    title_heights = [
+        _LINE * max(title.count("\n") + 1 for title in line) + 2 if any(line) else 0
+        for line in titles
+    ]
     columns = max(map(len, rows))
     total = sum(title_heights) + len(rows) * (height + _GAP)
     sheet = Image.new("RGB", (columns * (width + _GAP), total), "white")
@@ -39,8 +43,8 @@ def paste_sheet(
             left = column * (width + _GAP)
             sheet.paste(image, (left, top + title_height))
             if title_height:
-                text = _wrap(line[column], font, width)
-                draw.multiline_text((left + 1, top), text, fill="black", font=font, spacing=1)
+                place = (left + 1, top)
+                draw.multiline_text(place, line[column], fill="black", font=font, spacing=1)
         top += title_height + height + _GAP
     return sheet
 

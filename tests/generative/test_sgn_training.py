@@ -1,0 +1,172 @@
+"""Training from the command line: artefacts, exact resume, identity at photo=1, mistakes."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rlgen.core.checkpoint import list_checkpoints, load_checkpoint
+from rlgen.core.loop import make_accelerator
+from rlgen.generative.job import compose_train_config
+from rlgen.generative.sgn import load_pipeline
+from rlgen.generative.sgn.training import SGNTrainer
+from rlgen.train import main
+
+SMOKE = ["model=sgn", "preset=smoke", "precision=fp32", "device=cpu"]
+SHORT = ["total_steps=6", "log_every=2", "sample_every=3", "checkpoint_every=2", "size=24"]
+
+
+def test_a_run_leaves_what_a_run_leaves(cwd: Path):
+    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+    run = cwd / "run"
+    for name in ("config.yaml", "card.md", "learning_curve.png", "samples.png"):
+        assert (run / name).stat().st_size > 0, name
+    assert list(run.glob("events.out.tfevents*"))
+    assert [p.name for p in sorted((run / "samples").iterdir())] == [
+        "step-0000003.png",
+        "step-0000006.png",
+    ]
+    first, last = (np.asarray(Image.open(p)) for p in sorted((run / "samples").iterdir()))
+    assert (first != last).any()
+    with (run / "progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    columns = {"loss/generator", "photo/reconstruction", "stripes/adversarial", "night/identity"}
+    assert columns <= set(rows[0])
+    assert all(float(row[c]) > 0 for row in rows for c in columns)
+    card = (run / "card.md").read_text()
+    assert "run_dir=run" in card
+    assert "6 steps" in card
+    pipeline = load_pipeline(run)
+    assert pipeline.domains == ("photo", "stripes", "night")
+
+
+def final_state(run: Path):
+    return load_checkpoint(list_checkpoints(run / "checkpoints")[-1])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(cwd: Path):
+    assert main([*SMOKE, *SHORT, "run_dir=whole"]) == 0
+    # A run that is cut: its schedule is that of six steps, two of them are taken.
+    config = compose_train_config([*SMOKE, *SHORT, "run_dir=part"])
+    assert main([*SMOKE, *SHORT, "run_dir=part"]) == 0
+    late = [p for p in list_checkpoints(cwd / "part/checkpoints") if not p.name.endswith("4")]
+    for path in late:  # the process died after step 4
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    assert main(["resume=part"]) == 0
+    (whole, state), (part, other) = final_state(cwd / "whole"), final_state(cwd / "part")
+    assert state == other
+    assert config["total_steps"] == state["step"] == 6
+    assert whole.keys() == part.keys()
+    for group, tensors in whole.items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, part[group][name]), f"{group}/{name}"
+    assert (cwd / "whole/progress.csv").read_text() == (cwd / "part/progress.csv").read_text()
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(cwd: Path, capsys):
+    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+    newest = list_checkpoints(cwd / "run/checkpoints")[-1]
+    weights = newest / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    assert main(["resume=run", "total_steps=8"]) == 0
+    told = capsys.readouterr().err
+    assert "generator.safetensors is damaged" in told
+    assert "resumed at step 4" in told
+
+
+def test_the_photo_corner_learns_to_reconstruct():
+    """Invariant 10: G(x, photo) comes nearer to x than the other corners do."""
+    torch.manual_seed(0)
+    steps = 150
+    config = compose_train_config([*SMOKE, "size=24", f"total_steps={steps}", "model.alpha=0.3"])
+    trainer = SGNTrainer(config, make_accelerator("cpu", "fp32"))
+    for step in range(steps):
+        trainer.train_step(step)
+    generator = trainer.averaged_generator()
+    x = torch.cat([trainer.photos.at(1000 + k) for k in range(4)])
+    with torch.no_grad():
+        distances = [(generator(x, corner) - x).abs().mean().item() for corner in torch.eye(3)]
+    assert distances[0] < 0.9 * min(distances[1:]), distances
+
+
+def test_averaged_weights_are_the_mean_that_the_decay_says(cwd: Path):
+    config = compose_train_config([*SMOKE, "size=24", "model.ema_decay=0"])
+    trainer = SGNTrainer(config, make_accelerator("cpu", "fp32"))
+    trainer.train_step(0)
+    assert trainer.ema is None
+    for mine, theirs in zip(
+        trainer.averaged_generator().parameters(), trainer.generator.parameters(), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_learning_rate_is_constant_and_then_falls_to_0():
+    config = compose_train_config([*SMOKE, "total_steps=100", "model.learning_rate=2e-4"])
+    trainer = SGNTrainer(config, make_accelerator("cpu", "fp32"))
+    rates = [trainer.learning_rate(step) for step in (0, 50, 75, 100)]
+    assert rates == pytest.approx([2e-4, 2e-4, 1e-4, 0])
+
+
+@pytest.mark.parametrize("group", ["generator", "discriminator"])
+def test_discriminators_step_apart_from_the_generator(group):
+    config = compose_train_config([*SMOKE, "size=24", "model.learning_rate=0"])
+    trainer = SGNTrainer(config, make_accelerator("cpu", "fp32"))
+    before = [p.clone() for p in trainer.generator.parameters()]
+    trainer.train_step(0)
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, trainer.generator.parameters(), strict=True)
+    )
+    assert all(p.requires_grad for d in trainer.discriminators.values() for p in d.parameters())
+
+
+MISTAKES = [
+    (["model=sgm"], "unknown model 'sgm'; did you mean 'sgn'?"),
+    (["model=sgn"], "data.photos is not set; type data.photos=FOLDER"),
+    (["model=sgn", "agent=g2n"], "agent and model are given"),
+    (["model=sgn", "data.photos=synthetic:photos"], "two or more are needed"),
+    ([*SMOKE, "size=8"], "size=8 is too small; type size=16 or more"),
+    ([*SMOKE, "size=20"], "size=20 is too small for a discriminator"),
+    ([*SMOKE, "batch_size=0"], "batch_size=0 is too small"),
+    ([*SMOKE, "model.widht=8"], "unknown option model.widht; did you mean 'model.width'"),
+    ([*SMOKE, "total_steps=many"], "total_steps"),
+    ([*SMOKE, "data.photos=/nowhere"], "no images at '/nowhere'"),
+    ([*SMOKE, "precision=fp17"], "precision='fp17' is unknown"),
+    ([*SMOKE, "device=tpu"], "device='tpu' is unknown; allowed: auto, cpu, cuda, mps"),
+    ([*SMOKE, "preset=smok"], "unknown preset 'smok'; did you mean 'smoke'"),
+    ([*SMOKE, "domains={photo: reconstruction, a: {style: /nowhere.jpg}}"], "no images at"),
+    ([*SMOKE, "perceptual=/nowhere", "domains={a: reconstruction, b: {style: x.png}}"], "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "part"), MISTAKES, ids=[part for _, part in MISTAKES])
+def test_mistakes_are_told_in_one_line(cwd: Path, capsys, arguments, part):
+    Image.new("RGB", (20, 20)).save(cwd / "x.png")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert part in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (cwd / "runs").exists()
+
+
+def test_other_domains_cannot_go_on_with_a_run(cwd: Path, capsys):
+    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+    text = (cwd / "run/config.yaml").read_text().replace("stripes:\n    adv", "plaid:\n    adv")
+    (cwd / "run/config.yaml").write_text(text)
+    assert main(["resume=run", "total_steps=8"]) == 2
+    assert "names and order must stay when a run goes on" in capsys.readouterr().err
+
+
+def test_the_state_names_domains_and_files(cwd: Path):
+    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+    path = list_checkpoints(cwd / "run/checkpoints")[-1]
+    state = json.loads((path / "state.json").read_text())
+    assert state["domains"] == ["photo", "stripes", "night"]
+    assert {p.name for p in path.iterdir()} >= {"ema.safetensors", "discriminator-1-0.safetensors"}
