@@ -1,5 +1,7 @@
-"""CCAM, the conditional channel attention module of SGN (spec section c; seen in official code;
-the initialisation is ours)."""
+"""CCAM, the conditional channel attention module of SGN.
+
+Spec section c, seen in official code; the initialisation is ours.
+"""
 
 import torch
 from torch import nn
