@@ -82,19 +82,30 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(cwd: Path, capsys):
 
 
 def test_the_photo_corner_learns_to_reconstruct():
-    """Invariant 10: G(x, photo) comes nearer to x than the other corners do."""
-    torch.manual_seed(0)
-    steps = 200
-    config = compose_train_config([*SMOKE, "size=24", f"total_steps={steps}"])
-    trainer = SGNTrainer(config, make_accelerator("cpu", "fp32"))
+    """Invariant 10: G(x, photo) comes nearer to x than the other corner does."""
+    steps = 150
+    domains = "domains={photo: reconstruction, night: {adversarial: {images: 'synthetic:night'}}}"
+    options = [
+        *SMOKE,
+        "size=24",
+        f"total_steps={steps}",
+        domains,
+        "domains.night.adversarial.width=8",
+    ]
+    trainer = SGNTrainer(compose_train_config(options), make_accelerator("cpu", "fp32"))
+    x = torch.cat([trainer.photos.at(1000 + k) for k in range(4)])
+
+    def distances() -> list[float]:
+        generator = trainer.averaged_generator()
+        with torch.no_grad():
+            return [(generator(x, corner) - x).abs().mean().item() for corner in torch.eye(2)]
+
+    before = distances()
     for step in range(steps):
         trainer.train_step(step)
-    generator = trainer.averaged_generator()
-    x = torch.cat([trainer.photos.at(1000 + k) for k in range(4)])
-    with torch.no_grad():
-        distances = [(generator(x, corner) - x).abs().mean().item() for corner in torch.eye(3)]
-    assert distances[0] < min(distances[1:]), distances
-    assert distances[0] < 0.9 * max(distances[1:]), distances
+    photo, night = distances()
+    assert photo < 0.95 * night
+    assert photo < before[0]
 
 
 def test_averaged_weights_are_the_mean_that_the_decay_says(cwd: Path):
