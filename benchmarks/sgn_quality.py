@@ -18,6 +18,7 @@ model's own, so that only the way of mixing differs; ``singles=`` names a folder
 domain, whose networks are then blended in pixels and, two of them, in weights.
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -166,7 +167,7 @@ def measure(
     """Measures a way of mixing photo and domain at each weight."""
     images = [mix(weight) for weight in WEIGHTS]
     style, away = zip(*(judge.style(x, domain) for x in images), strict=True)
-    steps = [judge.content(a, b).mean() for a, b in zip(images[:-1], images[1:], strict=True)]
+    steps = [judge.content(a, b).mean() for a, b in itertools.pairwise(images)]
     return Curve(
         np.stack(style),
         np.stack(away),
@@ -191,7 +192,7 @@ def lead(ours: Curve, peer: Curve) -> tuple[float, float, float]:
             a, b = (np.interp(grid, content, style) for content, style in curves)
             leads.append(float((a - b).mean()))
     values = np.array(leads)[:, None]
-    low, high = bootstrap_interval(values, lambda x: x.mean(0))
+    low, high = bootstrap_interval(values)
     return float(values.mean()), float(low[0]), float(high[0])
 
 

@@ -203,6 +203,7 @@ def _make_video(pipeline: Any, options: GenerateOptions) -> Path:
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        writer: Any
         with imageio.get_writer(temporary, fps=25, macro_block_size=2) as writer:
             for place in np.linspace(0, len(stations) - 1, options.frames):
                 k = min(int(place), len(stations) - 2)

@@ -92,15 +92,10 @@ def _train(arguments: list[str]) -> int:
     else:
         config = job.compose_train_config(arguments)
     job.check_config(config)
-    with job.opened(config) as make_session:
+    with job.opened(config) as (make_session, once):
         if not resumed:
-            folder = create_run(
-                Path(config["run_root"]),
-                job.job_name(config),
-                config["seed"],
-                config,
-                config["run_dir"],
-            )
+            root, name = Path(config["run_root"]), job.job_name(config)
+            folder = once(lambda: create_run(root, name, config["seed"], config, config["run_dir"]))
         command = f"python -m rlgen.train {shlex.join(arguments)}"
         return run_session(make_session(folder), folder, config, command, resumed=resumed)
 

@@ -1,10 +1,15 @@
-"""kill -9 at any moment: the last complete checkpoint stays, and the run goes on from it."""
+"""kill -9 at any moment: the last complete checkpoint stays, and the run goes on from it.
 
+``RLGEN_KILLS=200 pytest -m slow tests/test_kill.py`` kills more often.
+"""
+
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,9 +18,41 @@ from rlgen.core.checkpoint import CheckpointError, list_checkpoints, load_checkp
 from rlgen.core.curves import read_episodes
 from rlgen.core.record import read_rows
 
-KILLS = 20
-START = ["agent=g2n", "env=CartPole-v1", "preset=smoke", "eval_every=0", "video=false"]
-LONG = ["total_timesteps=100_000_000", "checkpoint_every=256"]
+KILLS = int(os.environ.get("RLGEN_KILLS", "20"))
+AGENT = ["agent=g2n", "env=CartPole-v1", "preset=smoke", "eval_every=0", "video=false"]
+MODEL = ["model=sgn", "preset=smoke", "size=24", "sample_every=0"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be killed: how it starts, how its steps are counted and named."""
+
+    start: list[str]
+    endless: list[str]
+    total: str
+    column: str
+    kills: int
+    more: int  # steps to go on for at the end
+
+
+JOBS = {
+    "agent": Job(
+        AGENT,
+        ["total_timesteps=100_000_000", "checkpoint_every=256"],
+        "total_timesteps",
+        "time/total_timesteps",
+        KILLS,
+        512,
+    ),
+    "model": Job(
+        MODEL,
+        ["total_steps=100_000_000", "checkpoint_every=2", "log_every=3"],
+        "total_steps",
+        "step",
+        KILLS // 2,
+        6,
+    ),
+}
 
 
 def start(folder: Path, arguments: list[str]) -> subprocess.Popen[str]:
@@ -33,7 +70,8 @@ def newest_step(folder: Path) -> int:
                 _, state = load_checkpoint(path)
             except CheckpointError:
                 continue
-            newest = max(newest, state["counters"]["num_timesteps"])
+            taken = state["counters"]["num_timesteps"] if "counters" in state else state["step"]
+            newest = max(newest, taken)
     return newest
 
 
@@ -58,11 +96,13 @@ def wait_for_a_save(process: subprocess.Popen[str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_no_kill_loses_a_complete_checkpoint(tmp_path):
+@pytest.mark.timeout(300 + 20 * KILLS)
+@pytest.mark.parametrize("kind", JOBS)
+def test_no_kill_loses_a_complete_checkpoint(tmp_path, kind):
+    job = JOBS[kind]
     moments = random.Random(0)
-    arguments, newest, grown = [*START, *LONG], -1, 0
-    for kill in range(KILLS):
+    arguments, newest, grown = [*job.start, *job.endless], -1, 0
+    for kill in range(job.kills):
         process = start(tmp_path, arguments)
         if kill % 2:  # half of them any time, while it starts or later; half while it saves
             wait_for_a_save(process, tmp_path)
@@ -82,17 +122,20 @@ def test_no_kill_loses_a_complete_checkpoint(tmp_path):
         assert now >= newest, context
         grown += now > newest
         newest = now
-        arguments = [*START, *LONG] if code == 2 else ["resume=latest"]
-    assert grown >= KILLS // 4
+        arguments = [*job.start, *job.endless] if code == 2 else ["resume=latest"]
+    assert grown >= job.kills // 4
 
     (run,) = tmp_path.glob("runs/*/*")
-    target = newest + 512
-    assert start(tmp_path, ["resume=latest", f"total_timesteps={target}"]).wait(120) == 0
+    target = newest + job.more
+    assert start(tmp_path, ["resume=latest", f"{job.total}={target}"]).wait(120) == 0
     assert newest_step(tmp_path) >= target
     assert not list((run / "checkpoints").glob(".*"))
     assert (run / "card.md").exists()
-    column = "time/total_timesteps"
-    steps = [int(row[column]) for row in read_rows(run / "progress.csv") if row[column]]
+    rows = read_rows(run / "progress.csv")
+    steps = [int(row[job.column]) for row in rows if row[job.column]]
     assert steps == sorted(set(steps))
-    episodes, _ = read_episodes(run)
-    assert (episodes[1:] >= episodes[:-1]).all()
+    if kind == "agent":
+        episodes, _ = read_episodes(run)
+        assert (episodes[1:] >= episodes[:-1]).all()
+    else:
+        assert (run / "samples.png").exists()

@@ -145,7 +145,13 @@ def test_only_one_file_imports_hydra():
     assert users == ["core/compose.py"]
 
 
-LAYERS = ["core", "envs nets", "agents", "train evaluate plot", "__main__ __init__"]
+LAYERS = [
+    "core",
+    "envs nets data",
+    "agents generative",
+    "train evaluate generate plot",
+    "__main__ __init__",
+]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.core.errors import UserError, closest
-from rlgen.core.job import Session
+from rlgen.core.job import Once, Session
 
 
 @dataclass
@@ -126,8 +126,12 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def opened(config: dict[str, Any]) -> Iterator[Callable[[Path], Session]]:
+def opened(config: dict[str, Any]) -> Iterator[tuple[Callable[[Path], Session], Once]]:
     """Builds environment and agent; inside the block a run folder makes a session of them.
+
+    Yields:
+        What makes the session, and what does something once for all processes of the run: here
+        there is one.
 
     Raises:
         UserError: If they do not fit each other.
@@ -138,6 +142,6 @@ def opened(config: dict[str, Any]) -> Iterator[Callable[[Path], Session]]:
     env = build_env(config)
     try:
         model = build_agent(config, env)
-        yield lambda folder: TrainingSession(folder, config, env, model)
+        yield lambda folder: TrainingSession(folder, config, env, model), lambda work: work()
     finally:
         env.close()

@@ -27,8 +27,12 @@ def share_the_cores() -> None:
 
 
 def tell(line: str) -> None:
-    """Prints a line for the user, beside and not inside what a command outputs."""
-    print(line, file=sys.stderr, flush=True)
+    """Prints a line for the user, beside and not inside what a command outputs.
+
+    Where several processes train together, only the first one speaks.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr, flush=True)
 
 
 def run_command(

@@ -3,6 +3,7 @@
 import errno
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ from rlgen.core.compose import to_yaml
 from rlgen.core.errors import NonFiniteLossError
 from rlgen.core.interrupt import StopSignal
 from rlgen.core.run import CONFIG, write_text
+
+Once = Callable[[Callable[[], Any]], Any]  # calls a function in one process, for all of them
 
 
 class Session(Protocol):

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 
 from rlgen.core.device import resolve_precision
 from rlgen.core.errors import NonFiniteLossError, UserError
@@ -112,3 +114,21 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         return plain
     AcceleratorState._reset_state()
     return Accelerator(cpu=kind == "cpu", mixed_precision="bf16")
+
+
+def for_all(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
+    """Calls a function in the first process and gives its result to all.
+
+    Raises:
+        UserError: In every process, if the function raised it.
+    """
+    outcome: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            outcome[0] = work()
+        except UserError as error:
+            outcome[1] = str(error)
+    result, mistake = broadcast_object_list(outcome)
+    if mistake is not None:
+        raise UserError(mistake)
+    return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlgen.core.errors import UserError, closest
-from rlgen.core.job import Session
+from rlgen.core.job import Once, Session
 from rlgen.generative.options import SCHEMAS, ImageTrainOptions
 
 
@@ -59,17 +59,23 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def opened(config: dict[str, Any]) -> Iterator[Callable[[Path], Session]]:
+def opened(config: dict[str, Any]) -> Iterator[tuple[Callable[[Path], Session], Once]]:
     """Builds the trainer; inside the block a run folder makes a session of it.
+
+    Yields:
+        What makes the session, and what does something in the first process for all of them.
 
     Raises:
         UserError: If an option, a folder or a file is wrong.
     """
-    from rlgen.core.loop import make_accelerator
+    from rlgen.core.loop import for_all, make_accelerator
     from rlgen.generative.registry import MODELS
     from rlgen.generative.session import ImageSession
 
     import_module("rlgen.generative.sgn.training")  # registers its model
     accelerator = make_accelerator(config["device"], config["precision"])
     trainer = MODELS[config["model"]["name"]](config, accelerator)
-    yield lambda folder: ImageSession(folder, config, trainer, accelerator)
+    yield (
+        lambda folder: ImageSession(folder, config, trainer, accelerator),
+        lambda work: for_all(accelerator, work),
+    )

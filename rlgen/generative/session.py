@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 
 from rlgen.core.checkpoint import (
@@ -97,7 +98,8 @@ class ImageSession:
             closing.enter_context(torch_threads(config["threads"]))
             self._logger = self._open_logger()
             closing.callback(self._logger.close)
-            self._bar = closing.enter_context(StepBar(self.total_steps, self._step))
+            console = Console(stderr=True, quiet=not self.writes)
+            self._bar = closing.enter_context(StepBar(self.total_steps, self._step, console))
             if self._step == 0:
                 self.save()
             events = [

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +185,22 @@ def test_the_state_names_domains_and_files(cwd: Path):
     state = json.loads((path / "state.json").read_text())
     assert state["domains"] == ["photo", "stripes", "night"]
     assert {p.name for p in path.iterdir()} >= {"ema.safetensors", "discriminator-1-0.safetensors"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(cwd: Path):
+    arguments = [*SMOKE, *SHORT, "size=24", "run_dir=run"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, "-m", "rlgen.train", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("run folder: run") == 1
+    with (cwd / "run/progress.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4", "6"]
+    assert load_pipeline(cwd / "run").domains == ("photo", "stripes", "night")

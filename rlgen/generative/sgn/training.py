@@ -163,7 +163,7 @@ class SGNTrainer:
         # 3. and 4. The generator's step on the mixed loss.
         terms: dict[str, torch.Tensor] = {}
         with self.accelerator.autocast():
-            losses = self._domain_losses(x, o, real, identity, terms)
+            losses = self._domain_losses(x, o, real, identity, sym, terms)
         loss = mixed_loss(losses, sym)
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
@@ -194,24 +194,30 @@ class SGNTrainer:
         o: torch.Tensor,
         real: dict[tuple[str, int], torch.Tensor],
         identity: dict[tuple[str, int], torch.Tensor],
+        sym: torch.Tensor,
         terms: dict[str, torch.Tensor],
     ) -> list[torch.Tensor]:
-        """Returns L_k per image, (B,) for each domain, and adds the means of all terms."""
+        """Returns L_k per image, (B,) for each domain.
+
+        Adds to ``terms`` the mean of every term, weighted by d s_k, whose mean is 1: a domain's
+        losses tell little of images that are hardly meant to be in it.
+        """
         of_x, of_o = None, None
         if self.features is not None:
             with torch.no_grad():
                 of_x = Perception(self.features(x, upto=CONTENT_LAYER))
             of_o = Perception(self.features(o))
         totals = []
-        for name, losses in self.domains.items():
+        for coordinate, (name, losses) in enumerate(self.domains.items()):
             total = torch.zeros(len(x), device=x.device)
+            share = len(self.domains) * sym[:, coordinate]
             for number, loss in enumerate(losses):
                 key = (name, number)
                 view = View(x, o, real.get(key), identity.get(key), of_x, of_o)
                 with _frozen(loss.discriminator):
                     parts = loss(view)
                 for part, value in parts.items():
-                    terms[f"{name}/{part}"] = value.mean()
+                    terms[f"{name}/{part}"] = (share * value).mean()
                     total = total + value
             totals.append(total)
         return totals
