@@ -19,13 +19,24 @@ JOBS = {"agent": "rlgen.agents.job", "model": "rlgen.generative.job"}
 
 HELP = """usage: python -m rlgen.train [-m] [key=value ...]
 
-  agent=g2n|g2ppo|g2ac|ppo|a2c   the learner (g2n: genetic-gated PPO)
+an agent on an environment:
+  agent=g2n|g2ppo|g2ac|ppo|a2c   the learner (g2n: g2ac on Atari, else g2ppo)
   env=Breakout                   any Atari game, Gymnasium id, or module:Id-v0
-  total_timesteps=1_000_000  seed=0  n_envs=8  device=auto  precision=auto|fp32|bf16
+  total_timesteps=1_000_000  n_envs=8
+  agent.KEY=VALUE                an option of the agent, such as agent.learning_rate=1e-3
+
+an image model:
+  model=sgn                      mixed-domain translation
+  data.photos=FOLDER             photos, a folder or a tar archive
+  domains="{{NAME: reconstruction, NAME: {{adversarial: FOLDER}}, NAME: {{style: IMAGE}}}}"
+  total_steps=30_000  size=256  batch_size=4  perceptual=VGG16_WEIGHTS
+  model.KEY=VALUE                an option of the model, such as model.width=32
+
+both:
+  seed=0  device=auto  precision=auto|fp32|bf16
   run_dir=PATH                   instead of a new folder under runs/
   resume=latest|PATH             go on with a run
   preset=smoke                   a minute-long run that leaves everything a real one does
-  agent.KEY=VALUE                an option of the agent, such as agent.learning_rate=1e-3
   -m                             sweep: seed=0,1,2 or 'seed=range(0,5)', one run after another
 
 examples:
@@ -33,11 +44,15 @@ examples:
   python -m rlgen.train agent=g2ac env=CartPole-v1 total_timesteps=200_000 seed=1
   python -m rlgen.train -m agent=ppo,g2ppo env=MinAtar/Breakout-v1 'seed=range(0,5)'
   python -m rlgen.train resume=latest total_timesteps=20_000_000
+  python -m rlgen.train model=sgn preset=smoke
 
-all options: {options}
-options of g2ppo (under agent.): {agent_options}
-a run leaves config.yaml, progress.csv, episodes.csv, TensorBoard events, checkpoints/, best/,
-learning_curve.png, video/ and card.md; see also: python -m rlgen evaluate --help, plot --help"""
+all options of agents: {options}
+of g2ppo (under agent.): {agent_options}
+all options of image models: {image_options}
+of sgn (under model.): {model_options}
+a run leaves config.yaml, progress.csv, TensorBoard events, checkpoints/, learning_curve.png and
+card.md; an agent's also episodes.csv, best/ and video/, a model's samples/ and pipeline/; see also
+python -m rlgen evaluate --help, plot --help, generate --help"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _help() -> str:
     from rlgen.agents.job import TrainOptions
     from rlgen.agents.options import G2PPOOptions
+    from rlgen.generative.options import ImageTrainOptions, SGNOptions
 
     return HELP.format(
         options=" ".join(f.name for f in fields(TrainOptions)),
         agent_options=" ".join(f.name for f in fields(G2PPOOptions)),
+        image_options=" ".join(f.name for f in fields(ImageTrainOptions)),
+        model_options=" ".join(f.name for f in fields(SGNOptions)),
     )
 
 

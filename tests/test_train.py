@@ -184,7 +184,7 @@ def test_the_same_seed_trains_the_same(cwd):
 )
 def test_gated_ppo_runs_on_other_spaces(cwd, env, options):
     rollout = ["agent.n_steps=16", "agent.batch_size=32", "video_steps=20", "run_dir=run"]
-    assert main(["agent=g2n", f"env={env}", "preset=smoke", *rollout, *options]) == 0
+    assert main(["agent=g2ppo", f"env={env}", "preset=smoke", *rollout, *options]) == 0
     left = {path.name for path in (cwd / "run").iterdir()}
     assert left >= {"config.yaml", "progress.csv", "episodes.csv", "card.md", "model.zip", "best"}
     assert len(list((cwd / "run" / "video").glob("*.mp4"))) == 1

@@ -13,6 +13,9 @@ from typing import Any
 from rlgen.core.errors import UserError, closest
 from rlgen.core.job import Once, Session
 
+# What agent=g2n is, where it is not G2PPO: the base that measured better; see docs/methods/g2n.md.
+G2N_BASE = {"atari": "g2ac"}
+
 
 @dataclass
 class TrainOptions:
@@ -85,9 +88,12 @@ def compose_train_config(arguments: Sequence[str]) -> dict[str, Any]:
     schemas = {"train_schema": TrainOptions, **SCHEMAS}
     typed = given(arguments)
     preset = typed.get("preset", "full")
+    family = resolve_env(typed.get("env", TrainOptions.env)).family
+    if typed.get("agent", "g2n") == "g2n":
+        others = [argument for argument in arguments if not argument.startswith("agent=")]
+        arguments = [f"agent={G2N_BASE.get(family, 'g2ppo')}", *others]
     plain = compose_config("train", [a for a in arguments if a.startswith("agent=")], schemas)
     base, gated = plain["agent"]["base"], "population_size" in plain["agent"]
-    family = resolve_env(typed.get("env", TrainOptions.env)).family
     groups = [f"settings/{base}={family}"] + ([f"settings/gates={family}"] if gated else [])
     if preset not in options("presets"):
         raise UserError(f"unknown preset {preset!r}; {closest(preset, options('presets'))}")

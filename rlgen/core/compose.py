@@ -207,6 +207,10 @@ def _one_line(error: Exception, arguments: Sequence[str]) -> str:
     if "not in" in text and object_type:
         schema = ConfigStore.instance().repo
         names = _option_names(schema)
+        if key in names:
+            group = key.split(".")[0]
+            chosen = given(arguments).get(group, "this one")
+            return f"{group}={chosen} has no option {key}; others have it, see --help"
         return f"unknown option {key}; {closest(key, names)}"
     value = f" (in {about})" if about else ""
     return f"{key}: {text.strip().splitlines()[0]}{value}"

@@ -92,3 +92,20 @@ def test_continuous_control_is_normalised_and_evaluation_is_not_trained():
     assert not evaluation.norm_reward
     training.close()
     evaluation.close()
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [("Breakout", "g2ac"), ("MinAtar/Breakout-v1", "g2ppo"), ("CartPole-v1", "g2ppo")],
+)
+def test_g2n_is_the_base_that_measured_better(env: str, name: str) -> None:
+    for agent in (["agent=g2n"], []):
+        config = compose_train_config([f"env={env}", *agent, "agent.mutation=0.01"])
+        assert config["agent"]["name"] == name
+        assert config["agent"]["mutation"] == 0.01
+    assert compose_train_config([f"env={env}", "agent=g2ppo"])["agent"]["name"] == "g2ppo"
+
+
+def test_an_option_of_another_agent_is_told(capsys: pytest.CaptureFixture) -> None:
+    assert main(["agent=a2c", "env=CartPole-v1", "agent.batch_size=32"]) == 2
+    assert "agent=a2c has no option agent.batch_size; others have it" in capsys.readouterr().err
