@@ -18,7 +18,6 @@ model's own, so that only the way of mixing differs; ``singles=`` names a folder
 domain, whose networks are then blended in pixels and, two of them, in weights.
 """
 
-import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -58,17 +57,25 @@ class QualityOptions:
 
     model: str | None = None
     singles: str | None = None
-    photos: int = 48
+    photos: int = 24
     size: int = 192
     per_look: int = 120
     seed: int = 0
 
 
-def statistics(distance: PerceptualDistance, images: torch.Tensor) -> torch.Tensor:
-    """Returns mean and standard deviation of relu4_3 over space, (batch, 1024)."""
+Seen = list[dict[str, torch.Tensor]]  # features of images, in parts of a few
+
+
+def look(distance: PerceptualDistance, images: torch.Tensor) -> Seen:
+    """Returns the perceptual features of images."""
     with torch.no_grad():
-        features = distance.features(images)["relu4_3"].flatten(2)
-    return torch.cat([features.mean(2), features.std(2)], dim=1)
+        return [distance.features(part) for part in images.split(8)]
+
+
+def statistics(seen: Seen) -> torch.Tensor:
+    """Returns mean and standard deviation of relu4_3 over space, (batch, 1024)."""
+    deep = [part["relu4_3"].flatten(2) for part in seen]
+    return torch.cat([torch.cat([x.mean(2), x.std(2)], dim=1) for x in deep])
 
 
 class StyleClassifier:
@@ -125,7 +132,8 @@ class Judge:
         looks = {}
         for name, source in LOOKS.items():
             images = crops(ImageSet(data / source, options.size), options.per_look, options.size)
-            looks[name] = torch.cat([statistics(self.distance, x) for x in images.split(8)])
+            parts = [statistics(look(self.distance, x)) for x in images.split(8)]
+            looks[name] = torch.cat(parts)
         held = {name: x[::4] for name, x in looks.items()}
         fitted = {name: x[[k for k in range(len(x)) if k % 4]] for name, x in looks.items()}
         probe = StyleClassifier(fitted)
@@ -134,19 +142,17 @@ class Judge:
         self.classifier = StyleClassifier(looks)
         self.centres = {name: x.mean(0) for name, x in looks.items()}
 
-    def style(self, images: torch.Tensor, domain: str) -> tuple[Array, Array]:
+    def style(self, seen: Seen, domain: str) -> tuple[Array, Array]:
         """Returns probability of a domain and feature distance to it, (batch,) each."""
-        x = torch.cat([statistics(self.distance, part) for part in images.split(8)])
+        x = statistics(seen)
         probability = self.classifier(x)[:, self.classifier.names.index(domain)]
         away = ((x - self.centres[domain]) / self.classifier.scale).square().mean(1).sqrt()
         return probability.double().numpy(), away.double().numpy()
 
-    def content(self, images: torch.Tensor, others: torch.Tensor) -> Array:
+    def content(self, seen: Seen, others: Seen) -> Array:
         """Returns perceptual distances, (batch,)."""
         with torch.no_grad():
-            parts = [
-                self.distance(a, b) for a, b in zip(images.split(8), others.split(8), strict=True)
-            ]
+            parts = [self.distance.between(a, b) for a, b in zip(seen, others, strict=True)]
         return torch.cat(parts).double().numpy()
 
 
@@ -165,16 +171,23 @@ def measure(
     judge: Judge, photos: torch.Tensor, domain: str, mix: Callable[[float], torch.Tensor]
 ) -> Curve:
     """Measures a way of mixing photo and domain at each weight."""
-    images = [mix(weight) for weight in WEIGHTS]
-    style, away = zip(*(judge.style(x, domain) for x in images), strict=True)
-    steps = [judge.content(a, b).mean() for a, b in itertools.pairwise(images)]
-    return Curve(
-        np.stack(style),
-        np.stack(away),
-        np.stack([judge.content(x, photos) for x in images]),
-        float(judge.content(images[0], images[-1]).mean()),
-        float(max(steps) / sum(steps)),
-    )
+    original = look(judge.distance, photos)
+    style, away, content, steps = [], [], [], []
+    first: Seen = []
+    before: Seen = []
+    for weight in WEIGHTS:
+        seen = look(judge.distance, mix(weight))
+        probability, distance = judge.style(seen, domain)
+        style.append(probability)
+        away.append(distance)
+        content.append(judge.content(seen, original))
+        first = first or seen
+        if before:
+            steps.append(float(judge.content(before, seen).mean()))
+        before = seen
+    ends = float(judge.content(first, before).mean())
+    largest = max(steps) / sum(steps)
+    return Curve(np.stack(style), np.stack(away), np.stack(content), ends, largest)
 
 
 def lead(ours: Curve, peer: Curve) -> tuple[float, float, float]:

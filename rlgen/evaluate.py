@@ -56,6 +56,11 @@ def _work(arguments: list[str]) -> int:
         raise UserError(f"which={options.which!r} is unknown; allowed: best, last")
     folder = find_run(runs[0], Path(options.run_root))
     config = {**read_config(folder), "seed": options.seed}
+    if "agent" not in config:
+        raise UserError(
+            f"{folder} is no agent's run; make images with it: python -m rlgen.generate "
+            f"model={folder}"
+        )
     if options.max_steps is not None:
         config["eval_max_steps"] = options.max_steps
     _evaluate(folder, config, options)

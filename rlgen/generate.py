@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _help() -> str:
     import json
 
-    config = json.loads((SHIPPED / "generator" / "config.json").read_text(encoding="utf-8"))
+    path = SHIPPED / "generator" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
     return HELP.format(shipped=", ".join(config["domains"]))
 
 
@@ -103,6 +104,12 @@ def _check(options: GenerateOptions) -> None:
         raise UserError("grid= and video= are two results; type one of them")
     if options.mix is None and options.grid is None and options.video is None:
         raise UserError('no mix is given; type mix="{vangogh: 0.5, photo: 0.5}", or grid=simplex')
+    if options.video is not None and Path(options.video).suffix.lower() != ".mp4":
+        raise UserError(f"video={options.video} is unknown; type a name that ends in .mp4")
+    if options.grid is not None and options.mix is not None:
+        raise UserError("grid= shows mixes of its own; leave out mix=")
+    if options.video is not None and options.out is not None:
+        raise UserError("video= names the result; leave out out=")
     for name, least in (("tile", 64), ("cell", 16), ("frames", 2)):
         if getattr(options, name) < least:
             raise UserError(f"{name}={getattr(options, name)} is too small; {least} or more")
@@ -141,16 +148,24 @@ def _outputs(options: GenerateOptions, names: Sequence[str]) -> list[Path]:
     folder = Path(options.out or "out")
     if folder.suffix.lower() in _SUFFIXES:
         raise UserError(f"image={options.image} holds {len(names)} photos; name a folder: out=out")
-    return [folder / Path(name).with_suffix(".png") for name in names]
+    if folder.resolve() == Path(options.image).resolve():
+        raise UserError(f"out={folder} holds the photos; name another folder: out=out")
+    stems = [str(Path(name).with_suffix("")) for name in names]
+    # Photos that differ in their suffix alone keep it in the result's name.
+    return [
+        folder / f"{stem if stems.count(stem) == 1 else name}.png"
+        for stem, name in zip(stems, names, strict=True)
+    ]
 
 
 def _make_images(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
+    import torch
+
     from rlgen.generative.sgn.mix import describe_sym
 
     syms, photos = _mixes(pipeline, options), _photos(options)
     for number, path in enumerate(_outputs(options, photos.names)):
-        mixes = [dict(zip(pipeline.domains, sym.tolist(), strict=True)) for sym in syms]
-        images = pipeline(photos[number], mixes, extrapolate=True, tile=options.tile).images
+        images = pipeline(photos[number], torch.stack(syms), tile=options.tile).images
         for k, (sym, image) in enumerate(zip(syms, images, strict=True)):
             target = path if len(syms) == 1 else path.with_stem(f"{path.stem}-{k + 1}")
             _save(image, target, pipeline, options, describe_sym(sym, pipeline.domains))
@@ -161,6 +176,7 @@ def _make_grids(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
     import torch
     from PIL import Image
 
+    from rlgen.generative.sgn.generator import SMALLEST
     from rlgen.generative.sgn.mix import describe_sym, edge_points, simplex_points
     from rlgen.generative.sgn.sheet import paste_sheet
 
@@ -168,11 +184,12 @@ def _make_grids(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
     lines = edge_points(d) if options.grid == "edges" else [simplex_points(d)]
     for number, path in enumerate(_outputs(options, photos.names)):
         photo = Image.fromarray(photos[number])
-        photo.thumbnail((options.cell, options.cell), Image.Resampling.BICUBIC)
+        scale = min(options.cell / max(photo.size), 1.0)
+        width, height = (max(round(side * scale), SMALLEST) for side in photo.size)
+        photo = photo.resize((width, height), Image.Resampling.BICUBIC)
         rows, titles = [], []
         for points in lines:
-            mixes = [dict(zip(pipeline.domains, point, strict=True)) for point in points]
-            images = pipeline(photo, mixes, tile=options.tile).images
+            images = pipeline(photo, torch.tensor(points), tile=options.tile).images
             names = [describe_sym(torch.tensor(point), pipeline.domains) for point in points]
             rows.append([photo, *images] if options.grid == "simplex" else images)
             titles.append(["input", *names] if options.grid == "simplex" else names)
@@ -204,12 +221,11 @@ def _make_video(pipeline: Any, options: GenerateOptions) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         writer: Any
-        with imageio.get_writer(temporary, fps=25, macro_block_size=2) as writer:
+        with imageio.get_writer(temporary, format="FFMPEG", fps=25, macro_block_size=2) as writer:
             for place in np.linspace(0, len(stations) - 1, options.frames):
                 k = min(int(place), len(stations) - 2)
                 sym = torch.lerp(stations[k], stations[k + 1], float(place - k))
-                mix = dict(zip(pipeline.domains, sym.tolist(), strict=True))
-                frame = pipeline(photo, mix, extrapolate=True, tile=options.tile).images[0]
+                frame = pipeline(photo, sym, tile=options.tile).images[0]
                 writer.append_data(np.asarray(frame))
         temporary.replace(path)
     except (OSError, ValueError) as error:

@@ -115,7 +115,8 @@ def _train(arguments: list[str]) -> int:
             root, name = Path(config["run_root"]), job.job_name(config)
             folder = once(lambda: create_run(root, name, config["seed"], config, config["run_dir"]))
         command = f"python -m rlgen.train {shlex.join(arguments)}"
-        return run_session(make_session(folder), folder, config, command, resumed=resumed)
+        session = make_session(folder)
+        return run_session(session, folder, config, command, resumed=resumed, once=once)
 
 
 def _kind(values: dict[str, Any]) -> str:

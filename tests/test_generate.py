@@ -62,7 +62,33 @@ def test_a_mix_that_does_not_sum_to_one_is_told(folder: Path, photo: Path, capsy
     assert read("out.png").text["mix"] == "vangogh 0.5 + monet 0.5"
     assert main([*arguments, "extrapolate=true"]) == 0
     assert read("out.png").text["mix"] == "vangogh 0.3 + monet 0.3"
-    assert "note" not in capsys.readouterr().err
+    assert "lies outside of what was trained" in capsys.readouterr().err
+
+
+def test_per_cent_beyond_all_is_what_is_drawn(folder: Path, photo: Path):
+    def made(weight: str) -> np.ndarray:
+        arguments = [f"model={folder}", "image=photo.png", f"mix={{vangogh: {weight}}}"]
+        assert main([*arguments, "extrapolate=true"]) == 0
+        return np.asarray(read("out.png"))
+
+    three_hundred = made("300")
+    assert read("out.png").text["mix"] == "vangogh 3"
+    assert np.array_equal(three_hundred, made("3.0"))
+    assert not np.array_equal(three_hundred, made("0.03"))
+
+
+def test_photos_that_differ_in_their_suffix_alone_both_stay(folder: Path, photo: Path):
+    (photo.parent / "in").mkdir()
+    for name in ("a.png", "a.jpg"):
+        read("photo.png").save(photo.parent / "in" / name)
+    assert main([f"model={folder}", "image=in", "mix={monet: 1}"]) == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == ["a.jpg.png", "a.png.png"]
+    assert main([f"model={folder}", "image=in", "mix={monet: 1}", "out=in"]) == 2
+
+
+def test_a_sheet_of_a_strip(folder: Path, cwd: Path):
+    Image.new("RGB", (900, 9), "red").save(cwd / "strip.png")
+    assert main([f"model={folder}", "image=strip.png", "grid=edges", "cell=64"]) == 0
 
 
 def test_a_folder_of_photos(folder: Path, photo: Path):
@@ -139,6 +165,9 @@ MISTAKES = [
     (["image=photo.png", "mix={photo: 1}", "out=out.txt"], "out=out.txt is no image"),
     (["image=photo.png", "grid=square"], "allowed: simplex, edges"),
     (["image=photo.png", "grid=edges", "video=a.mp4"], "type one of them"),
+    (["image=photo.png", "grid=edges", "mix={photo: 1}"], "leave out mix="),
+    (["image=photo.png", "video=a.webm"], "ends in .mp4"),
+    (["image=photo.png", "video=a.mp4", "out=b.png"], "leave out out="),
     (["image=photo.png", "mix={photo: 1}", "tile=1"], "tile=1 is too small"),
     (["image=photo.png", "mixx={photo: 1}"], "unknown option mixx; did you mean 'mix'"),
     (["image=photo.png", "mix={photo: 1}", "model=nowhere"], "nowhere holds no trained pipeline"),

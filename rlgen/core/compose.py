@@ -145,6 +145,7 @@ def update(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
         if OmegaConf.select(config, key, default=_MISSING) is _MISSING:
             raise UserError(f"unknown option {key}; {closest(key, _keys(values))}")
         value, old = override.value(), OmegaConf.select(config, key)
+        old = OmegaConf.to_container(old) if OmegaConf.is_config(old) else old
         if not _same_kind(value, old):
             kind = type(old).__name__
             raise UserError(f"{override.input_line}: {key} takes {kind}, such as {key}={old}")
@@ -156,6 +157,8 @@ def _same_kind(value: Any, old: Any) -> bool:
     """Tells whether a value can stand where another was; nothing is known of an old None."""
     if old is None or value is None:
         return True
+    if isinstance(old, dict) or isinstance(value, dict):
+        return isinstance(old, dict) and isinstance(value, dict)
     if isinstance(old, bool) or isinstance(value, bool):
         return isinstance(old, bool) and isinstance(value, bool)
     if isinstance(old, float):

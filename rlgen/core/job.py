@@ -11,7 +11,7 @@ from rlgen.core.cli import EXIT_INTERRUPTED, RunFailed, tell
 from rlgen.core.compose import to_yaml
 from rlgen.core.errors import NonFiniteLossError
 from rlgen.core.interrupt import StopSignal
-from rlgen.core.run import CONFIG, write_text
+from rlgen.core.run import CARD, CONFIG, write_text
 
 Once = Callable[[Callable[[], Any]], Any]  # calls a function in one process, for all of them
 
@@ -49,7 +49,13 @@ class Session(Protocol):
 
 
 def run_session(
-    session: Session, folder: Path, config: dict[str, Any], command: str, *, resumed: bool
+    session: Session,
+    folder: Path,
+    config: dict[str, Any],
+    command: str,
+    *,
+    resumed: bool,
+    once: Once = lambda work: work(),
 ) -> int:
     """Trains a session and reports how it ended.
 
@@ -59,6 +65,7 @@ def run_session(
         config: Its configuration, which is written anew on a resume.
         command: The command as typed, for the card.
         resumed: Whether the folder holds an earlier part of the run.
+        once: Does something in the first of the run's processes.
 
     Returns:
         The exit code.
@@ -69,20 +76,21 @@ def run_session(
     """
     if resumed:
         session.restore()
-        if session.step >= session.total_steps:
+        if session.step >= session.total_steps and (folder / CARD).exists():
             tell(
                 f"{folder} has its {session.step:,} steps already; type "
                 f"{session.steps_option}={2 * session.step} to train it further"
             )
             return 0
-        write_text(folder / CONFIG, to_yaml(config))  # what was changed counts from here on
+        once(lambda: write_text(folder / CONFIG, to_yaml(config)))  # changes count from here on
     how = f"python -m rlgen.train resume={shlex.quote(str(folder))}"
     tell(f"run folder: {folder}")
     start = time.monotonic()
     try:
         with StopSignal() as stop:
-            session.learn(stop)
-            if stop.stopped:
+            if session.step < session.total_steps:  # else it was killed before it had its card
+                session.learn(stop)
+            if stop.stopped and session.step < session.total_steps:
                 saved = session.save()
                 session.draw()
                 where = f"saved at step {session.step:,}" if saved else "not saved"

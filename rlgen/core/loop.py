@@ -96,31 +96,37 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     """Returns accelerate's view of this process: its device, its peers, its precision.
 
     Args:
-        device: ``auto``, ``cpu`` or ``cuda``; under ``accelerate launch`` each process has its own.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; under ``accelerate launch`` each process
+            has its own.
         precision: ``fp32``, ``bf16`` or ``auto``: bf16 where it is the faster of the two.
 
     Raises:
         UserError: If the device is not there or a name is unknown.
     """
-    kind = device.split(":")[0]
-    if kind not in ("auto", "cpu", "cuda", "mps"):
-        raise UserError(f"device={device!r} is unknown; allowed: auto, cpu, cuda, mps")
-    if kind == "cuda" and not torch.cuda.is_available():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device not in ("auto", "cpu", *there):
+        hint = "; choose a GPU by CUDA_VISIBLE_DEVICES" if device.startswith("cuda:") else ""
+        raise UserError(f"device={device!r} is unknown; allowed: auto, cpu, cuda, mps{hint}")
+    if not there.get(device, True):
         raise UserError(f"device={device!r} is not there; type device=cpu or device=auto")
-    # One process may train several runs, one after another and in different precisions.
-    AcceleratorState._reset_state()
-    plain = Accelerator(cpu=kind == "cpu")
-    if resolve_precision(precision, plain.device) is torch.float32:
-        return plain
-    AcceleratorState._reset_state()
-    return Accelerator(cpu=kind == "cpu", mixed_precision="bf16")
+
+    def fresh(mixed_precision: str) -> Accelerator:
+        # One process may train several runs, one after another, on several devices and in several
+        # precisions; accelerate keeps the first one's choices unless it is told to forget them.
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+        return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)
+
+    plain = fresh("no")
+    bf16 = resolve_precision(precision, plain.device) is torch.bfloat16
+    return fresh("bf16") if bf16 else plain
 
 
 def for_all(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
     """Calls a function in the first process and gives its result to all.
 
     Raises:
-        UserError: In every process, if the function raised it.
+        UserError: In every process, if the function raised it; other exceptions rise in the first
+            process and become a UserError in the others, so that none waits for ever.
     """
     outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
@@ -128,6 +134,9 @@ def for_all(accelerator: Accelerator, work: Callable[[], Any]) -> Any:
             outcome[0] = work()
         except UserError as error:
             outcome[1] = str(error)
+        except Exception as error:
+            broadcast_object_list([None, str(error)])
+            raise
     result, mistake = broadcast_object_list(outcome)
     if mistake is not None:
         raise UserError(mistake)

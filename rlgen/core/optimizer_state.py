@@ -30,13 +30,16 @@ def restore_optimizer(
     """Puts a state from :func:`optimizer_state` into an optimiser of the same parameters.
 
     Raises:
-        ValueError: If the parameter groups differ.
+        ValueError: If the parameter groups or the numbers of parameters differ.
     """
     entries: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in moments.items():
         index, _, name = key.partition(".")
         entries.setdefault(int(index), {})[name] = value
     ids = optimizer.state_dict()["param_groups"]
+    known = {index for group in ids for index in group["params"]}
+    if entries and set(entries) != known:
+        raise ValueError(f"moments of {len(entries)} parameters, there are {len(known)}")
     restored = [{**group, "params": now["params"]} for group, now in zip(groups, ids, strict=True)]
     for group in restored:  # JSON has no tuples
         if "betas" in group:

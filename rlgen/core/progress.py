@@ -40,7 +40,7 @@ class StepBar:
             self._bar = Progress(
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("[cyan]{task.fields[rate]:,.0f} steps/s"),
+                TextColumn("[cyan]{task.fields[rate]} steps/s"),
                 TimeElapsedColumn(),
                 TextColumn("eta"),
                 TimeRemainingColumn(elapsed_when_finished=False, compact=True),
@@ -48,7 +48,9 @@ class StepBar:
                 console=self.console,
                 refresh_per_second=4,
             )
-            self._task = self._bar.add_task("train", total=total, completed=done, rate=0, values="")
+            self._task = self._bar.add_task(
+                "train", total=total, completed=done, rate="0", values=""
+            )
 
     def __enter__(self) -> "StepBar":
         if self._bar is not None:
@@ -76,12 +78,18 @@ class StepBar:
         shown = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
         if self._bar is not None:
             completed = min(done, self.total)
-            self._bar.update(self._task, completed=completed, rate=rate, values=shown)
+            self._bar.update(self._task, completed=completed, rate=_rate(rate), values=shown)
         elif now - self._last_line >= self.every or done >= self.total:
             self._last_line = now
             left = max(self.total - done, 0) / max(rate, 1e-9)
-            line = f"{done:,}/{self.total:,} steps  {rate:,.0f} steps/s  eta {left:,.0f} s  {shown}"
+            line = (
+                f"{done:,}/{self.total:,} steps  {_rate(rate)} steps/s  eta {left:,.0f} s  {shown}"
+            )
             self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.3g}"
 
 
 def _short(value: Any) -> str:

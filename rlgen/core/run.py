@@ -25,6 +25,7 @@ from rlgen.core.compose import load_yaml, to_yaml
 from rlgen.core.errors import UserError, closest
 
 CONFIG = "config.yaml"
+CARD = "card.md"  # written last, when a run has all that it leaves
 
 
 def write_text(path: Path, text: str) -> None:

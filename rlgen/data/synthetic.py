@@ -37,6 +37,8 @@ class SyntheticImages:
         # Other scenes for other looks: adversarial domains are unpaired.
         first = 1000 * sorted(_LOOKS).index(kind)
         self._images = [_LOOKS[kind](_landscape(first + k, side)) for k in range(count)]
+        for image in self._images:  # as those of an ImageSet are
+            image.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self._images)

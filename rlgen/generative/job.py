@@ -12,6 +12,27 @@ from rlgen.core.errors import UserError, closest
 from rlgen.core.job import Once, Session
 from rlgen.generative.options import SCHEMAS, ImageTrainOptions
 
+_RANGES = {
+    "size": (16, 4096),
+    "batch_size": (1, 4096),
+    "total_steps": (1, 10**12),
+    "seed": (0, 2**63 - 1),
+    "log_every": (1, 10**12),
+    "checkpoint_every": (1, 10**12),
+    "sample_every": (0, 10**12),
+}
+_MODEL_RANGES: dict[str, tuple[float, float]] = {
+    "width": (1, 4096),
+    "n_blocks": (0, 1024),
+    "reduction": (1, 4096),
+    "alpha": (1e-3, 1e3),
+    "learning_rate": (0.0, 1e3),
+    "beta1": (0.0, 0.9999999),
+    "beta2": (0.0, 0.9999999),
+    "decay_from": (0.0, 1.0),
+    "ema_decay": (0.0, 0.9999999),
+}
+
 
 def compose_train_config(arguments: Sequence[str]) -> dict[str, Any]:
     """Composes the configuration of a new run from the groups and the user's arguments.
@@ -45,17 +66,31 @@ def check_config(config: dict[str, Any]) -> None:
     absent = sorted({f.name for f in fields(ImageTrainOptions)} - set(config))
     if absent or not isinstance(config["model"], dict):
         raise UserError(f"config.yaml is not that of a training run: {' '.join(absent) or 'model'}")
-    least = {"size": 16, "batch_size": 1, "total_steps": 1, "seed": 0, "log_every": 1}
-    least |= {"checkpoint_every": 1, "sample_every": 0, "threads": 1}
-    for key, smallest in least.items():
-        if config[key] is not None and config[key] < smallest:
-            raise UserError(f"{key}={config[key]} is too small; type {key}={smallest} or more")
+    for key, (smallest, largest) in _RANGES.items():
+        _check_range(key, config[key], smallest, largest)
+    if not isinstance(config["domains"], dict) or not isinstance(config["data"], dict):
+        raise UserError("domains and data are mappings, such as data.photos=FOLDER")
+    for name, bounds in _MODEL_RANGES.items():
+        if name in config["model"]:
+            _check_range(f"model.{name}", config["model"][name], *bounds)
+    if config["threads"] is not None:
+        _check_range("threads", config["threads"], 1, 4096)
     if (config["threads"] or 1) > (os.cpu_count() or 1):
         raise UserError(f"threads={config['threads']} is more than the {os.cpu_count()} cores here")
     if config["data"]["photos"] is None:
         raise UserError(
             "data.photos is not set; type data.photos=FOLDER of your photos (or preset=smoke)"
         )
+
+
+def _check_range(name: str, value: Any, smallest: float, largest: float) -> None:
+    whole = isinstance(smallest, int)
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if number and value < smallest:
+        raise UserError(f"{name}={value} is too small; type {name}={smallest:g} or more")
+    if not number or not value <= largest:
+        kind = "a whole number" if whole else "a number"
+        raise UserError(f"{name}={value}; {kind} from {smallest:g} to {largest:g} is needed")
 
 
 @contextlib.contextmanager

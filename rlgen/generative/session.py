@@ -1,6 +1,7 @@
 """A training run of an image model, from its folder to its card."""
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ class ImageSession:
             return True
         tensors, state = self.trainer.state()
         for group in tensors.values():
-            if not all(bool(t.isfinite().all()) for t in group.values() if t.is_floating_point()):
+            if not all(bool(t.isfinite().all()) for t in group.values()):
                 tell(f"no checkpoint at step {self._step}: weights are not finite")
                 return False
         try:
@@ -160,6 +161,14 @@ class ImageSession:
             self.trainer.draw_samples(self.folder / "samples.png")
             draw_losses(self.folder)
 
+    def _export(self) -> None:
+        """Saves the pipeline beside the old one, which it then replaces."""
+        final, fresh = self.folder / "pipeline", self.folder / ".pipeline.tmp"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.trainer.export(fresh)
+        shutil.rmtree(final, ignore_errors=True)
+        fresh.rename(final)
+
     def finish(self, command: str, seconds: float) -> None:
         """Saves the final state and makes the pictures, the pipeline and the card.
 
@@ -170,8 +179,8 @@ class ImageSession:
         if not self.writes:
             return
         self.save()
+        self._export()
         self.draw()
-        self.trainer.export(self.folder / "pipeline")
         steps = self._step - (self.resumed_at or 0)
         config = self.config
         card = [
@@ -181,6 +190,7 @@ class ImageSession:
             "",
             f"- {self._step:,} steps of {config['batch_size']} photos at {config['size']} px, "
             f"seed {config['seed']}, {steps / max(seconds, 1e-9):.2f} steps/s, "
+            f"{seconds / 60:.1f} min for the last {steps:,} steps, "
             f"torch {torch.__version__}",
             *(f"- {line}" for line in self.trainer.describe()),
             "- last losses: " + ", ".join(f"{n} {v:.4g}" for n, v in self._last.items()),

@@ -173,8 +173,11 @@ class PerceptualDistance(nn.Module):
                 f"given {tuple(images.shape)} and {tuple(others.shape)}"
             )
         # Two passes: one over both batches would keep activations for the side without gradient.
-        first, second = self.features(images), self.features(others)
-        total = torch.zeros(len(images), device=images.device)
+        return self.between(self.features(images), self.features(others))
+
+    def between(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Tensor:
+        """Computes the distances (batch,) from features that were computed before."""
+        total = torch.zeros(len(first[LAYERS[0]]), device=first[LAYERS[0]].device)
         for i, layer in enumerate(LAYERS):
             squares = (_unit(first[layer]) - _unit(second[layer])).square()
             total = total + (self.get_buffer(f"lin{i}") * squares).sum(1).mean((1, 2))

@@ -33,18 +33,21 @@ def test_the_note_tells_what_was_typed():
 
 
 @pytest.mark.parametrize(
-    ("mix", "expected"),
+    ("mix", "expected", "noted"),
     [
-        ({"vangogh": 1.5}, [0, 1.5, 0]),
-        ({"photo": -0.2, "vangogh": 1.2}, [-0.2, 1.2, 0]),
-        ({"vangogh": 150}, [0, 1.5, 0]),
-        ({"vangogh": 0.3}, [0, 0.3, 0]),
+        ({"vangogh": 1.5}, [0, 1.5, 0], True),
+        ({"photo": -0.2, "vangogh": 1.2}, [-0.2, 1.2, 0], True),
+        ({"photo": -1.5, "vangogh": 2.5}, [-1.5, 2.5, 0], True),
+        ({"vangogh": 150}, [0, 1.5, 0], True),
+        ({"vangogh": 300}, [0, 3.0, 0], True),
+        ({"vangogh": 0.3}, [0, 0.3, 0], True),
+        ({"vangogh": 0.3, "photo": 0.7}, [0.7, 0.3, 0], False),
     ],
 )
-def test_extrapolated_weights_stay_as_they_are(mix, expected):
+def test_extrapolated_weights_stay_as_they_are(mix, expected, noted):
     sym, note = resolve_mix(mix, DOMAINS, extrapolate=True)
     torch.testing.assert_close(sym, torch.tensor(expected))
-    assert note is None
+    assert (note is not None and note.endswith("lies outside of what was trained")) == noted
 
 
 @pytest.mark.parametrize(

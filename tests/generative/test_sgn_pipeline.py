@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from rlgen.core.errors import UserError
 from rlgen.generative.sgn import SGNGenerator, SGNPipeline, load_pipeline
@@ -100,6 +101,27 @@ def test_saved_and_loaded_it_is_the_same(pipeline, tmp_path):
         assert abs(image - expected).max() <= 1
 
 
+def test_a_tensor_of_sym_parameters_is_taken_as_it_is(pipeline):
+    syms = torch.tensor([[0.0, 3.0, 0.0], [0.5, 0.5, 0.0]])
+    images = pipeline(photo(), syms).images
+    wanted = [{"a": 3.0}, {"photo": 0.5, "a": 0.5}]
+    for image, mix in zip(images, wanted, strict=True):
+        alone = pipeline(photo(), mix, extrapolate=True).images[0]
+        assert np.array_equal(np.asarray(image), np.asarray(alone))
+    with pytest.raises(UserError, match=r"\(mixes, 3\) is needed"):
+        pipeline(photo(), torch.ones(2))
+
+
+def test_half_precision(pipeline):
+    torch.manual_seed(0)
+    network = SGNGenerator(domains=["photo", "a", "b"], width=4, n_blocks=1).eval()
+    network.load_state_dict(pipeline.generator.state_dict())
+    half = SGNPipeline(network).to(torch.bfloat16)
+    image = np.asarray(half(photo(), {"a": 1}).images[0]).astype(int)
+    expected = np.asarray(pipeline(photo(), {"a": 1}).images[0]).astype(int)
+    assert abs(image - expected).mean() < 4
+
+
 def saved(pipeline: SGNPipeline, folder: Path) -> Path:
     pipeline.save_pretrained(folder)
     return folder
@@ -131,6 +153,14 @@ def test_damaged_and_foreign_folders_are_refused_in_one_line(pipeline, tmp_path)
     assert "cannot read" in refused(folder)
     config.write_text("{")
     assert "cannot read" in refused(folder)
+
+    folder = saved(pipeline, tmp_path / "lacking")
+    weights = folder / "generator" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({k: v for k, v in tensors.items() if k != "out.bias"}, weights)
+    assert "its weights do not fit its config: out.bias" in refused(folder)
+    save_file({**tensors, "out.bias": torch.full((3,), torch.nan)}, weights)
+    assert "not finite" in refused(folder)
 
     folder = saved(pipeline, tmp_path / "foreign")
     index = folder / "model_index.json"

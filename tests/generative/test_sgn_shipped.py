@@ -30,7 +30,7 @@ def test_the_photo_corner_keeps_the_photo_best(pipeline):
     x = to_tensor([photos[k] for k in range(4)])
     with torch.no_grad():
         away = [(pipeline.generator(x, s) - x).abs().mean().item() for s in torch.eye(4)]
-    assert away[0] < 0.8 * min(away[1:]), away
+    assert away[0] < 0.85 * min(away[1:]), away
 
 
 def test_corners_differ_and_edges_move_from_one_to_the_other(pipeline):

@@ -16,7 +16,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from torch import nn
 
 from rlgen.core.errors import UserError, closest
 from rlgen.core.registry import Registry
-from rlgen.data import Images, ImageSet, open_images, to_tensor
+from rlgen.data import Images, open_images, to_tensor
 from rlgen.generative.sgn.sampling import History
 from rlgen.nets.patch_discriminator import SMALLEST, PatchDiscriminator
 from rlgen.nets.perceptual import VGG16Features, gram, load_vgg16
@@ -180,9 +179,11 @@ class Adversarial(DomainLoss):
         history: int = 50,
     ) -> None:
         super().__init__()
+        if width < 1:
+            raise UserError(f"adversarial: width={width} is too small; type 1 or more")
         if context.size < SMALLEST:
             raise UserError(f"size={context.size} is too small for a discriminator; type size=64")
-        self.images = open_images(_one_path(images), load_size(context.size))
+        self.images = open_images(images, load_size(context.size))
         self.weight = weight
         self.identity = identity
         self.discriminator = PatchDiscriminator(width)
@@ -241,12 +242,14 @@ class Style(DomainLoss):
         super().__init__()
         self.weight = weight
         self.content = content
-        paths = [images] if isinstance(images, (str, Path)) else list(images)
-        side = size or context.size
+        paths = [images] if isinstance(images, str) else list(images)
+        side = context.size if size is None else size
+        if not 16 <= side <= 4096:
+            raise UserError(f"style: size={side}; 16 to 4096 pixels are needed")
         sums: dict[str, torch.Tensor] = {}
         count = 0
         for path in paths:
-            pictures = ImageSet(path)
+            pictures = open_images(path)
             for k in range(len(pictures)):
                 square = Image.fromarray(pictures[k]).resize((side, side), Image.Resampling.BICUBIC)
                 with torch.no_grad():
@@ -340,18 +343,26 @@ def _build_loss(name: str, loss: str, given: Any, context: Context) -> DomainLos
     if missing:
         raise UserError(f"domain {name}: {loss} needs {missing[0]}; type {name}: {{{loss}: PATH}}")
     for p in parameters:
-        value = options.get(p.name, p.default)
-        if p.annotation in (float, int) and (
-            isinstance(value, bool) or not isinstance(value, (float, int)) or value < 0
-        ):
-            raise UserError(
-                f"domain {name}: {loss}: {p.name}={value!r}; a number of 0 or more is needed"
-            )
+        problem = _problem(str(p.annotation), options[p.name]) if p.name in options else None
+        if problem is not None:
+            given = options[p.name]
+            raise UserError(f"domain {name}: {loss}: {p.name}={given!r}; {problem}")
     make: Callable[..., DomainLoss] = cls
     return make(context, **options)
 
 
-def _one_path(images: Any) -> str:
-    if not isinstance(images, (str, Path)):
-        raise UserError(f"images={images!r}: one folder or archive is needed")
-    return str(images)
+def _problem(annotation: str, value: Any) -> str | None:
+    """Tells what an option of this type needs, where the value is not that."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if "float" in annotation:
+        fits = is_number and 0 <= value < float("inf")
+        return None if fits else "a number of 0 or more is needed"
+    if "int" in annotation:
+        fits = is_number and isinstance(value, int) and 0 <= value <= 10**6
+        return None if fits else "a whole number of 0 or more is needed"
+    if "str" in annotation:
+        several = isinstance(value, Sequence) and not isinstance(value, str) and "Seq" in annotation
+        paths = list(value) if several else [value]
+        fits = bool(paths) and all(isinstance(path, str) and path for path in paths)
+        return None if fits else "one path is needed" + ", or a list" * ("Seq" in annotation)
+    return None

@@ -8,7 +8,7 @@ import torch
 from rlgen.core.errors import UserError, closest
 
 Mix = Mapping[str, float] | Sequence[float]
-_PERCENT = 2.0  # weights beyond this are per cent
+_PERCENT = 5.0  # a weight beyond this means that all are per cent
 
 
 def resolve_mix(
@@ -18,13 +18,14 @@ def resolve_mix(
 
     Args:
         mix: Weights by domain name, absent ones 0, or one weight per domain in order. Where one is
-            beyond 2, all are per cent.
+            beyond 5, all are per cent.
         domains: Names of the model's domains.
         extrapolate: Take the weights as they are: negative ones, and a sum other than 1. Training
             never saw such points.
 
     Returns:
-        The sym-parameter (d,), and a note for the user where the weights were changed, or None.
+        The sym-parameter (d,), and a note for the user where the weights were changed or lie
+        outside of the simplex, or None.
 
     Raises:
         UserError: If a name is unknown, a weight is not a finite number, or is negative without
@@ -38,7 +39,9 @@ def resolve_mix(
         raise UserError(f"mix has no weight; give one to any of {', '.join(domains)}")
     whole = 100.0 if max(map(abs, weights)) > _PERCENT else 1.0
     if extrapolate:
-        return torch.tensor([w / whole for w in weights], dtype=torch.float32), None
+        outside = min(weights) < 0 or abs(sum(weights) / whole - 1) > 1e-3
+        note = f"{{{shown}}} lies outside of what was trained" if outside else None
+        return torch.tensor([w / whole for w in weights], dtype=torch.float32), note
     if min(weights) < 0:
         raise UserError(
             f"mix {{{shown}}}: negative weights lie outside of what was trained; add "

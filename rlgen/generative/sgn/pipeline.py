@@ -47,7 +47,7 @@ class SGNPipeline(DiffusionPipeline):
     def __call__(
         self,
         image: Image.Image | np.ndarray | torch.Tensor | Sequence[Any],
-        mix: Mix | Sequence[Mapping[str, float]],
+        mix: Mix | torch.Tensor | Sequence[Mapping[str, float]],
         generator: torch.Generator | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -60,7 +60,8 @@ class SGNPipeline(DiffusionPipeline):
             image: A PIL image, an array (H, W, 3) uint8, a tensor (3, H, W) or (batch, 3, H, W)
                 in -1 to 1, or a list of these, of any sizes.
             mix: Weights by domain, ``{"vangogh": 0.5, "photo": 0.5}``, one weight per domain in
-                order, or a list of weights by domain for several results per image.
+                order, or a list of weights by domain for several results per image. A tensor of
+                sym-parameters, (d,) or (mixes, d), is taken as it is.
             generator: Taken for the convention; the translation draws nothing random.
             output_type: ``pil``; ``np``: arrays (H, W, 3), 0 to 1; ``pt``: tensors (3, H, W),
                 0 to 1.
@@ -81,18 +82,28 @@ class SGNPipeline(DiffusionPipeline):
                 f"output_type={output_type!r} is unknown; allowed: {', '.join(OUTPUT_TYPES)}"
             )
         images = [pixels for one in _as_list(image) for pixels in _as_pixels(one)]
-        several = isinstance(mix, Sequence) and bool(mix) and isinstance(mix[0], Mapping)
-        syms = []
-        for one_mix in mix if several else [mix]:
-            sym, note = resolve_mix(one_mix, self.domains, extrapolate=extrapolate)  # type: ignore[arg-type]
-            if note:
-                logger.warning(note)
-            syms.append(sym)
+        syms = self._syms(mix, extrapolate)
         results = [
             translate(self.generator, pixels, sym, tile) for pixels in images for sym in syms
         ]
         output = _convert(results, output_type)
         return ImagePipelineOutput(images=output) if return_dict else (output,)
+
+    def _syms(self, mix: Any, extrapolate: bool) -> list[torch.Tensor]:
+        if isinstance(mix, torch.Tensor):
+            if mix.dim() not in (1, 2) or mix.shape[-1] != len(self.domains):
+                raise UserError(
+                    f"mix of shape {tuple(mix.shape)}; (mixes, {len(self.domains)}) is needed"
+                )
+            return list(mix.reshape(-1, len(self.domains)).float())
+        several = isinstance(mix, Sequence) and bool(mix) and isinstance(mix[0], Mapping)
+        syms = []
+        for one in mix if several else [mix]:
+            sym, note = resolve_mix(one, self.domains, extrapolate=extrapolate)
+            if note:
+                logger.warning(note)
+            syms.append(sym)
+        return syms
 
 
 def _as_list(image: Any) -> list[Any]:
@@ -166,9 +177,17 @@ def load_pipeline(folder: str | Path) -> SGNPipeline:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read {path / _INDEX}: {_short(error)}") from None
     try:
-        network = SGNGenerator.from_pretrained(
-            path / "generator", local_files_only=True, use_safetensors=True
+        network, loaded = SGNGenerator.from_pretrained(
+            path / "generator",
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+        absent = [*loaded["missing_keys"], *loaded["unexpected_keys"]]
+        if absent:
+            raise ValueError(f"its weights do not fit its config: {absent[0]}")
+        if not all(bool(p.isfinite().all()) for p in network.parameters()):
+            raise ValueError("it has weights that are not finite")
     except (
         OSError,
         ValueError,

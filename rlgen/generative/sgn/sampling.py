@@ -59,13 +59,13 @@ class History:
         out: list[tuple[torch.Tensor, torch.Tensor]] = []
         for image, sym in zip(images.detach(), syms, strict=True):
             if len(self.images) < self.capacity:
-                self.images.append(image)
-                self.syms.append(sym)
+                self.images.append(image.clone())  # a view would keep the whole step's output
+                self.syms.append(sym.clone())
                 out.append((image, sym))
             elif generator.random() < 0.5:
                 k = int(generator.integers(self.capacity))
                 out.append((self.images[k], self.syms[k]))
-                self.images[k], self.syms[k] = image, sym
+                self.images[k], self.syms[k] = image.clone(), sym.clone()
             else:
                 out.append((image, sym))
         return torch.stack([image for image, _ in out]), torch.stack([sym for _, sym in out])

@@ -40,14 +40,13 @@ def translate(
     Returns:
         Of the image's shape.
     """
-    device = generator.device
-    sym = sym.to(device)
+    sym = sym.to(generator.device)
     if max(image.shape[:2]) <= tile:
-        return to_uint8(generator(_on(device, image), sym))[0]
+        return to_uint8(generator(_to(generator, image), sym))[0]
     tile = max(tile // MULTIPLE, 1) * MULTIPLE
     small = Image.fromarray(image)
     small.thumbnail((tile, tile), Image.Resampling.BICUBIC)
-    thumbnail = _on(device, _at_least(np.asarray(small), MULTIPLE * 2))
+    thumbnail = _to(generator, _at_least(np.asarray(small), MULTIPLE * 2))
     margin = halo(generator)
     result = np.empty_like(image)
     with generator.using_statistics(generator.statistics(thumbnail, sym)):
@@ -56,7 +55,7 @@ def translate(
                 y, x = max(top - margin, 0), max(left - margin, 0)
                 bottom, right = top + tile, left + tile
                 patch = image[y : bottom + margin, x : right + margin]
-                out = to_uint8(generator(_on(device, patch), sym))[0]
+                out = to_uint8(generator(_to(generator, patch), sym))[0]
                 inside = out[top - y : bottom - y, left - x : right - x]
                 result[top:bottom, left:right] = inside
     return result
@@ -66,8 +65,9 @@ def _starts(length: int, tile: int) -> range:
     return range(0, length, tile)
 
 
-def _on(device: torch.device, image: UInt8Array) -> torch.Tensor:
-    return to_tensor([image]).to(device, memory_format=torch.channels_last)
+def _to(generator: SGNGenerator, image: UInt8Array) -> torch.Tensor:
+    batch = to_tensor([image])
+    return batch.to(generator.device, generator.dtype, memory_format=torch.channels_last)
 
 
 def _at_least(image: UInt8Array, side: int) -> UInt8Array:

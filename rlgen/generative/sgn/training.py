@@ -148,6 +148,7 @@ class SGNTrainer:
         for optimizer in (self.optimizer, *self.discriminator_optimizers.values()):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(step)
+                group["betas"] = (config["model"]["beta1"], config["model"]["beta2"])
 
         # 1. Photos x, real images y of each domain, and s for every photo.
         x = self._to_device(self.photos.at(step))
@@ -174,8 +175,8 @@ class SGNTrainer:
 
         # 5. and 6. The discriminators' steps, on images out of their histories.
         for key, discriminator in self.discriminators.items():
-            view = View(source=x, output=o.detach(), real=real[key])
-            name, _ = key
+            view = View(source=x, output=o.detach(), real=real.get(key))
+            name, number = key
             coordinate = list(self.domains).index(name)
             with self.accelerator.autocast():
                 loss = self._losses()[key].discriminator_loss(
@@ -185,7 +186,8 @@ class SGNTrainer:
             optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(loss)
             optimizer.step()
-            terms[f"loss/discriminator_{name}"] = loss
+            label = f"loss/discriminator_{name}"
+            terms[f"{label}_{number}" if label in terms else label] = loss
         return {name: term.detach() for name, term in terms.items()}
 
     def _domain_losses(
@@ -217,7 +219,8 @@ class SGNTrainer:
                 with _frozen(loss.discriminator):
                     parts = loss(view)
                 for part, value in parts.items():
-                    terms[f"{name}/{part}"] = (share * value).mean()
+                    label = f"{name}/{part}"
+                    terms[f"{label}_{number}" if label in terms else label] = (share * value).mean()
                     total = total + value
             totals.append(total)
         return totals
@@ -256,7 +259,11 @@ class SGNTrainer:
         """Returns all that training changes."""
         moments, groups = optimizer_state(self.optimizer)
         tensors: Tensors = {"generator": dict(self.generator.state_dict()), "optimizer": moments}
-        state: dict[str, Any] = {"domains": list(self.domains), "optimizer": groups}
+        state: dict[str, Any] = {
+            "domains": list(self.domains),
+            "size": self.config["size"],
+            "optimizer": groups,
+        }
         if self.ema is not None:
             names = [name for name, _ in self.generator.named_parameters()]
             tensors["ema"] = dict(zip(names, self.ema.shadow_params, strict=True))
@@ -280,6 +287,11 @@ class SGNTrainer:
         Raises:
             UserError: If it is of other domains or of networks of another shape.
         """
+        if state["size"] != self.config["size"]:
+            raise UserError(
+                f"the run's photos have size={state['size']}; it cannot go on with "
+                f"size={self.config['size']}"
+            )
         if state["domains"] != list(self.domains):
             raise UserError(
                 f"the checkpoint has the domains {', '.join(state['domains'])}, the configuration "
