@@ -18,12 +18,13 @@ from rlgen.agents.callbacks import (
     StopOnSignal,
 )
 from rlgen.agents.scoring import record_video, score
-from rlgen.agents.state import restore_policy, restore_training_state
-from rlgen.core.checkpoint import drop_after, list_checkpoints, newest_readable, readable
+from rlgen.agents.state import Tensors, restore_policy, restore_training_state
+from rlgen.core.checkpoint import drop_after, list_checkpoints, readable
 from rlgen.core.cli import tell
 from rlgen.core.curves import draw_run
 from rlgen.core.errors import UserError
 from rlgen.core.interrupt import StopSignal
+from rlgen.core.job import newest_checkpoint, restore_newest
 from rlgen.core.progress import StepBar
 from rlgen.core.record import CSVWriter
 from rlgen.core.run import write_text
@@ -69,8 +70,7 @@ class TrainingSession:
 
     def last_checkpoint(self) -> str:
         """Returns the path of the newest checkpoint, for messages."""
-        newest = newest_readable(self.folder / "checkpoints")
-        return "none" if newest is None else str(newest)
+        return newest_checkpoint(self.folder)
 
     def restore(self) -> None:
         """Puts the newest readable checkpoint into the agent; a damaged one is told and skipped.
@@ -78,25 +78,20 @@ class TrainingSession:
         Raises:
             UserError: If checkpoints exist and none can be read, or one fits another agent.
         """
-        saved = list_checkpoints(self.folder / "checkpoints")
-        for tensors, state in readable(saved, tell):
-            restore_training_state(self.model, tensors, state)
-            for kind in ("checkpoints", "best"):  # what the abandoned steps left
-                drop_after(self.folder / kind, self.model.num_timesteps)
-            self.best_return = state["run"]["best_return"]
-            self.resumed_at = self.checkpoints.last_step = self.model.num_timesteps
-            tell(
-                f"resumed at step {self.model.num_timesteps:,}: weights, optimiser, schedules, "
-                "counters and generators as saved; environments begin new episodes"
-            )
+        if not restore_newest(self.folder, self._put):
+            self.resumed_at = 0
             return
-        if saved:
-            raise UserError(
-                f"none of the {len(saved)} checkpoints in {self.folder}/checkpoints can be read; "
-                "start anew without resume="
-            )
-        tell("the run was stopped before its first checkpoint; it starts from step 0")
-        self.resumed_at = 0
+        step = self.resumed_at = self.checkpoints.last_step = self.model.num_timesteps
+        for kind in ("checkpoints", "best"):  # what the abandoned steps left
+            drop_after(self.folder / kind, step)
+        tell(
+            f"resumed at step {step:,}: weights, optimiser, schedules, counters and generators as "
+            "saved; environments begin new episodes"
+        )
+
+    def _put(self, tensors: Tensors, state: dict[str, Any]) -> None:
+        restore_training_state(self.model, tensors, state)
+        self.best_return = state["run"]["best_return"]
 
     def learn(self, stop: StopSignal) -> None:
         """Trains until the configured number of steps, or until ``stop`` says so."""

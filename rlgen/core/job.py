@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
+from rlgen.core.checkpoint import list_checkpoints, newest_readable, readable
 from rlgen.core.cli import EXIT_INTERRUPTED, RunFailed, tell
 from rlgen.core.compose import to_yaml
-from rlgen.core.errors import NonFiniteLossError
+from rlgen.core.errors import NonFiniteLossError, UserError
 from rlgen.core.interrupt import StopSignal
 from rlgen.core.run import CARD, CONFIG, write_text
 
+Tensors = dict[str, dict[str, torch.Tensor]]
 Once = Callable[[Callable[[], Any]], Any]  # calls a function in one process, for all of them
 
 
@@ -46,6 +50,38 @@ class Session(Protocol):
 
     def last_checkpoint(self) -> str:
         """Returns the path of the newest checkpoint, for messages."""
+
+
+def newest_checkpoint(folder: Path) -> str:
+    """Returns the path of a run's newest readable checkpoint, for messages."""
+    newest = newest_readable(folder / "checkpoints")
+    return "none" if newest is None else str(newest)
+
+
+def restore_newest(folder: Path, put: Callable[[Tensors, dict[str, Any]], None]) -> bool:
+    """Puts a run's newest readable checkpoint back; a damaged one is told and skipped.
+
+    Args:
+        folder: The run folder.
+        put: Takes the tensors by file and the plain values.
+
+    Returns:
+        False if the run has none yet and starts from step 0.
+
+    Raises:
+        UserError: If checkpoints exist and none can be read.
+    """
+    saved = list_checkpoints(folder / "checkpoints")
+    for tensors, state in readable(saved, tell):
+        put(tensors, state)
+        return True
+    if saved:
+        raise UserError(
+            f"none of the {len(saved)} checkpoints in {folder}/checkpoints can be read; "
+            "start anew without resume="
+        )
+    tell("the run was stopped before its first checkpoint; it starts from step 0")
+    return False
 
 
 def run_session(

@@ -10,23 +10,17 @@ from accelerate import Accelerator
 from rich.console import Console
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 
-from rlgen.core.checkpoint import (
-    drop_after,
-    list_checkpoints,
-    newest_readable,
-    readable,
-    save_checkpoint,
-)
+from rlgen.core.checkpoint import drop_after, save_checkpoint
 from rlgen.core.cli import tell
 from rlgen.core.curves import draw_losses
 from rlgen.core.device import torch_threads
-from rlgen.core.errors import UserError
 from rlgen.core.interrupt import StopSignal
+from rlgen.core.job import newest_checkpoint, restore_newest
 from rlgen.core.loop import Every, Means, run_steps
 from rlgen.core.progress import StepBar
 from rlgen.core.record import CSVWriter
 from rlgen.core.run import write_text
-from rlgen.generative.registry import ImageTrainer
+from rlgen.generative.registry import ImageTrainer, Tensors
 
 _SHOWN = ("loss/generator", "loss")  # beside the bar
 
@@ -67,8 +61,7 @@ class ImageSession:
 
     def last_checkpoint(self) -> str:
         """Returns the path of the newest checkpoint, for messages."""
-        newest = newest_readable(self.folder / "checkpoints")
-        return "none" if newest is None else str(newest)
+        return newest_checkpoint(self.folder)
 
     def restore(self) -> None:
         """Puts the newest readable checkpoint back; a damaged one is told and skipped.
@@ -76,21 +69,15 @@ class ImageSession:
         Raises:
             UserError: If checkpoints exist and none can be read, or one fits another model.
         """
-        saved = list_checkpoints(self.folder / "checkpoints")
-        for tensors, state in readable(saved, tell):
-            self.trainer.restore(tensors, state)
-            self._step = self.resumed_at = int(state["step"])
+        if restore_newest(self.folder, self._put):
             if self.writes:
                 drop_after(self.folder / "checkpoints", self._step)
             tell(f"resumed at step {self._step:,}: weights, averages, optimisers, history as saved")
-            return
-        if saved:
-            raise UserError(
-                f"none of the {len(saved)} checkpoints in {self.folder}/checkpoints can be read; "
-                "start anew without resume="
-            )
-        tell("the run was stopped before its first checkpoint; it starts from step 0")
-        self.resumed_at = 0
+        self.resumed_at = self._step
+
+    def _put(self, tensors: Tensors, state: dict[str, Any]) -> None:
+        self.trainer.restore(tensors, state)
+        self._step = int(state["step"])
 
     def learn(self, stop: StopSignal) -> None:
         """Trains until the configured number of steps, or until ``stop`` says so."""
