@@ -89,6 +89,14 @@ def test_help_lists_the_commands(arguments):
         assert f"\n  {command} " in result.stdout
 
 
+def test_the_help_of_train_loads_no_heavy_library():
+    code = (
+        "import sys; from rlgen.train import main; main(['--help'])\n"
+        "print({'torch', 'hydra', 'diffusers'} & set(sys.modules), file=sys.stderr)"
+    )
+    assert python("-c", code).stderr.strip() == "set()"
+
+
 @pytest.mark.parametrize("start", [["rlgen", "train"], ["rlgen.train"]])
 def test_the_help_of_train_lists_groups_options_and_examples(start):
     result = python("-m", *start, "--help")

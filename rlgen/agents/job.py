@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlgen.core.errors import UserError, closest
-from rlgen.core.job import Once, Session
+
+if TYPE_CHECKING:  # they bring torch, which --help does not need
+    from rlgen.core.job import Once, Session
 
 # What agent=g2n is, where it is not G2PPO: the base that measured better; see docs/methods/g2n.md.
 G2N_BASE = {"atari": "g2ac"}
@@ -132,7 +134,7 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def opened(config: dict[str, Any]) -> Iterator[tuple[Callable[[Path], Session], Once]]:
+def opened(config: dict[str, Any]) -> "Iterator[tuple[Callable[[Path], Session], Once]]":
     """Builds environment and agent; inside the block a run folder makes a session of them.
 
     Yields:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlgen.core.errors import UserError, closest
-from rlgen.core.job import Once, Session
 from rlgen.generative.options import SCHEMAS, ImageTrainOptions
+
+if TYPE_CHECKING:  # they bring torch, which --help does not need
+    from rlgen.core.job import Once, Session
 
 _RANGES = {
     "size": (16, 4096),
@@ -94,7 +96,7 @@ def _check_range(name: str, value: Any, smallest: float, largest: float) -> None
 
 
 @contextlib.contextmanager
-def opened(config: dict[str, Any]) -> Iterator[tuple[Callable[[Path], Session], Once]]:
+def opened(config: dict[str, Any]) -> "Iterator[tuple[Callable[[Path], Session], Once]]":
     """Builds the trainer; inside the block a run folder makes a session of it.
 
     Yields:
