@@ -4,6 +4,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from rlgen.data import SyntheticImages
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -15,3 +18,12 @@ def test_sb3_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert f"return {mean:.1f} +-" in capsys.readouterr().out
     names = {path.name for path in tmp_path.iterdir()}
     assert {"model.zip", "normalizer.pkl", "evaluations.npz", "rl_model_2560_steps.zip"} <= names
+
+
+def test_mix_domains(cwd: Path, capsys: pytest.CaptureFixture) -> None:
+    Image.fromarray(SyntheticImages("photos", 48, count=1)[0]).save(cwd / "photo.png")
+    script = runpy.run_path(str(EXAMPLES / "mix_domains.py"))
+    script["main"]("photo.png")
+    assert "domains: photo, vangogh, monet, ukiyoe" in capsys.readouterr().out
+    names = {f"mix-{k}.png" for k in range(4)} | {"mix-beyond.png", "photo.png"}
+    assert {path.name for path in cwd.iterdir()} == names
