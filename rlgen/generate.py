@@ -90,6 +90,8 @@ def _work(arguments: list[str]) -> int:
         written = list(_make_grids(pipeline, options))
     else:
         written = list(_make_images(pipeline, options))
+    if not written:
+        raise UserError(f"none of the photos in image={options.image} can be used")
     shown = written[0] if len(written) == 1 else f"{len(written)} images, the last {written[-1]},"
     tell(f"wrote {shown} in {time.perf_counter() - start:.1f} s")
     return 0
@@ -165,7 +167,13 @@ def _make_images(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
 
     syms, photos = _mixes(pipeline, options), _photos(options)
     for number, path in enumerate(_outputs(options, photos.names)):
-        images = pipeline(photos[number], torch.stack(syms), tile=options.tile).images
+        try:
+            images = pipeline(photos[number], torch.stack(syms), tile=options.tile).images
+        except UserError as error:
+            if len(photos) == 1:
+                raise
+            tell(f"skipped: {error}")
+            continue
         for k, (sym, image) in enumerate(zip(syms, images, strict=True)):
             target = path if len(syms) == 1 else path.with_stem(f"{path.stem}-{k + 1}")
             _save(image, target, pipeline, options, describe_sym(sym, pipeline.domains))

@@ -86,6 +86,20 @@ def test_photos_that_differ_in_their_suffix_alone_both_stay(folder: Path, photo:
     assert main([f"model={folder}", "image=in", "mix={monet: 1}", "out=in"]) == 2
 
 
+def test_a_photo_of_a_folder_that_cannot_be_read_is_skipped(folder: Path, photo: Path, capsys):
+    (photo.parent / "in").mkdir()
+    Path("in/a.png").write_text("no image")
+    arguments = [f"model={folder}", "image=in", "mix={monet: 1}"]
+    assert main(arguments) == 2
+    shutil.copy(photo, photo.parent / "in" / "b.png")
+    Path("in/c.png").write_text("no image")
+    assert main(arguments) == 0
+    assert [p.name for p in Path("out").iterdir()] == ["b.png"]
+    told = capsys.readouterr().err
+    assert "skipped: cannot read 'in/a.png'" in told
+    assert "skipped: cannot read 'in/c.png'" in told
+
+
 def test_a_sheet_of_a_strip(folder: Path, cwd: Path):
     Image.new("RGB", (900, 9), "red").save(cwd / "strip.png")
     assert main([f"model={folder}", "image=strip.png", "grid=edges", "cell=64"]) == 0
