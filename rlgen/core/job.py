@@ -119,6 +119,8 @@ def run_session(
             )
             return 0
         once(lambda: write_text(folder / CONFIG, to_yaml(config)))  # changes count from here on
+        # A card of fewer steps would make the run look finished if this part of it is killed.
+        once(lambda: (folder / CARD).unlink(missing_ok=True))
     how = f"python -m rlgen.train resume={shlex.quote(str(folder))}"
     tell(f"run folder: {folder}")
     start = time.monotonic()

@@ -85,7 +85,8 @@ class Means:
             NonFiniteLossError: If one is NaN or infinite.
         """
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        self.__init__()  # type: ignore[misc]
+        self._sums.clear()
+        self._counts.clear()
         for name, value in means.items():
             if not torch.isfinite(torch.tensor(value)):
                 raise NonFiniteLossError(name, step)

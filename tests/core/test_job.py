@@ -117,6 +117,13 @@ def test_a_run_that_was_killed_before_its_card_is_finished(start, tmp_path):
     assert len(session.calls) == 2  # and finish, with the command
 
 
+def test_training_further_takes_the_old_card_away(start, tmp_path):
+    (tmp_path / "card.md").touch()
+    code, _ = start(FakeSession(done=4), resumed=True)
+    assert code == 0
+    assert not (tmp_path / "card.md").exists()  # the fake's finish writes none
+
+
 @pytest.mark.parametrize(("saves", "where"), [(True, "saved at step 4"), (False, "not saved")])
 def test_a_stopped_run_saves_and_says_how_to_go_on(start, tmp_path, saves, where):
     session = FakeSession(stops, saves=saves)
