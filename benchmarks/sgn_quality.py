@@ -11,13 +11,19 @@ not trained on. Measured at each point, as means over photos:
   on images it was not fitted on is printed.
 * feature distance: Euclidean distance of those statistics to the domain's mean, standardised.
 * content: perceptual distance to the photo (the LPIPS heads, on layers up to relu4_3).
-* diversity: perceptual distance between the two ends, and the largest share of it in one step.
+* diversity: mean perceptual distance between all pairs of the 11 images of an edge, and the
+  largest single step's share of the way from end to end.
 
 The peer at equal content: pixels of the photo and of the corner's image blended. Corners are the
-model's own, so that only the way of mixing differs; ``singles=`` names a folder with one run per
-domain, whose networks are then blended in pixels and, two of them, in weights.
+model's own, so that only the way of mixing differs. ``singles=FOLDER`` adds networks of one domain,
+a run for each domain under its name, blended in pixels with the photo, and, from the ``photo`` run
+to the domain's, in weights. They start from the same weights, as runs of one seed do::
+
+    python -m rlgen.train model=sgn domains="{photo: reconstruction}" run_dir=FOLDER/photo ...
+    python -m rlgen.train model=sgn domains="{monet: {style: FILE}}" run_dir=FOLDER/monet ...
 """
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -37,11 +43,13 @@ from rlgen.core.stats import bootstrap_interval
 from rlgen.data import ImageSet, to_tensor
 from rlgen.generate import SHIPPED
 from rlgen.generative.sgn import SGNGenerator, load_pipeline
+from rlgen.generative.sgn.tiles import MARGIN
 from rlgen.nets.perceptual import PerceptualDistance, load_perceptual_distance
 
-CONSOLE = Console(width=110)
+CONSOLE = Console(width=130)
 Array = npt.NDArray[np.float64]
 WEIGHTS = [k / 10 for k in range(11)]
+PAIRS = list(itertools.combinations(range(len(WEIGHTS)), 2))
 # Pictures of each look; for the photos, others than those that are translated.
 LOOKS = {
     "photo": "landscape_photos_flickr.tar/photo",
@@ -109,7 +117,8 @@ class StyleClassifier:
 
 def spearman(values: Array) -> float:
     """Returns the rank correlation of a sequence with its index."""
-    ranks = np.argsort(np.argsort(values)).astype(float)
+    below, equal = values[:, None] > values, values[:, None] == values
+    ranks = below.sum(1) + 0.5 * (equal.sum(1) - 1)  # equal values share their mean rank
     return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
 
 
@@ -172,22 +181,19 @@ def measure(
 ) -> Curve:
     """Measures a way of mixing photo and domain at each weight."""
     original = look(judge.distance, photos)
-    style, away, content, steps = [], [], [], []
-    first: Seen = []
-    before: Seen = []
-    for weight in WEIGHTS:
-        seen = look(judge.distance, mix(weight))
+    style, away, content = [], [], []
+    along = [look(judge.distance, mix(weight)) for weight in WEIGHTS]
+    for seen in along:
         probability, distance = judge.style(seen, domain)
         style.append(probability)
         away.append(distance)
         content.append(judge.content(seen, original))
-        first = first or seen
-        if before:
-            steps.append(float(judge.content(before, seen).mean()))
-        before = seen
-    ends = float(judge.content(first, before).mean())
-    largest = max(steps) / sum(steps)
-    return Curve(np.stack(style), np.stack(away), np.stack(content), ends, largest)
+    between = {(i, j): judge.content(along[i], along[j]).mean() for i, j in PAIRS}
+    steps = [between[k, k + 1] for k in range(len(along) - 1)]
+    diversity, largest = np.mean(list(between.values())), max(steps) / sum(steps)
+    return Curve(
+        np.stack(style), np.stack(away), np.stack(content), float(diversity), float(largest)
+    )
 
 
 def lead(ours: Curve, peer: Curve) -> tuple[float, float, float]:
@@ -210,9 +216,11 @@ def lead(ours: Curve, peer: Curve) -> tuple[float, float, float]:
 
 
 def translate(generator: SGNGenerator, photos: torch.Tensor, sym: torch.Tensor) -> torch.Tensor:
-    """Returns G(x, s) for a batch of photos."""
+    """Returns G(x, s) for a batch of photos, mirrored beyond their borders as users' photos are."""
+    mirrored = F.pad(photos, (MARGIN, MARGIN, MARGIN, MARGIN), mode="reflect")
     with torch.no_grad():
-        return torch.cat([generator(part, sym) for part in photos.split(8)])
+        made = torch.cat([generator(part, sym) for part in mirrored.split(8)])
+    return made[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def blend_of(photos: torch.Tensor, corner: torch.Tensor) -> Callable[[float], torch.Tensor]:
@@ -245,7 +253,8 @@ def report(rows: list[tuple[str, str, Curve, tuple[float, float, float] | None]]
     """Prints the table."""
     table = Table(title="from the photo (weight 0) to each domain (weight 1)")
     columns = ["domain", "mixing", "style 0 / 0.5 / 1", "Spearman", "feature distance 0 / 1"]
-    columns += ["content 0 / 0.5 / 1", "ends", "largest step", "SGN's lead in style"]
+    columns += ["its Spearman", "content 0 / 0.5 / 1", "diversity", "largest step"]
+    columns += ["SGN's lead in style"]
     for name in columns:
         table.add_column(name)
     for domain, mixing, curve, ahead in rows:
@@ -256,6 +265,7 @@ def report(rows: list[tuple[str, str, Curve, tuple[float, float, float] | None]]
             " / ".join(f"{style[k]:.2f}" for k in (0, 5, 10)),
             f"{spearman(style):.2f}",
             f"{curve.away.mean(1)[0]:.2f} / {curve.away.mean(1)[10]:.2f}",
+            f"{spearman(curve.away.mean(1)):.2f}",
             " / ".join(f"{content[k]:.2f}" for k in (0, 5, 10)),
             f"{curve.diversity:.2f}",
             f"{100 * curve.largest_step:.0f} %",

@@ -5,26 +5,32 @@
 
 The peer of translation is one generator of the same width and depth per domain, whose outputs would
 be mixed: a mixture of k domains takes k passes, and k files. Variants run interleaved in one
-process; figures are medians. VGG-16's weights are random here: its cost does not depend on them.
+process; figures are medians. Memory is by how much a fresh process of each kind grows. Shares of
+training are differences of whole steps with and without a part. VGG-16's weights are random here:
+its cost does not depend on them.
 """
 
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import save_file
 
 from rlgen.core.compose import check_options
+from rlgen.core.loop import make_accelerator
+from rlgen.generative.job import compose_train_config
 from rlgen.generative.sgn import SGNGenerator
-from rlgen.generative.sgn.domains import Perception
-from rlgen.nets.patch_discriminator import PatchDiscriminator
-from rlgen.nets.perceptual import VGG16Features
+from rlgen.generative.sgn.training import SGNTrainer
 
 CONSOLE = Console(width=100)
 
@@ -40,6 +46,7 @@ class SpeedOptions:
     train_size: int = 96
     batch: int = 4
     rounds: int = 5
+    precision: str = "auto"
 
 
 def medians(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -67,88 +74,121 @@ def generator_of(options: SpeedOptions, domains: int) -> SGNGenerator:
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def translation(options: SpeedOptions) -> None:
-    """One SGN against k networks."""
-    k = options.domains
-    one = generator_of(options, k)
-    many = [generator_of(options, 2) for _ in range(k)]  # two domains are the fewest
-    x = torch.rand(1, 3, options.size, options.size).contiguous(memory_format=torch.channels_last)
+def networks_of(options: SpeedOptions, alone: bool) -> list[SGNGenerator]:
+    """Returns one generator for all domains, or one for each."""
+    if alone:
+        return [generator_of(options, 1) for _ in range(options.domains)]
+    return [generator_of(options, options.domains)]
 
-    def mixed_outputs() -> torch.Tensor:
-        outputs = [network(x * 2 - 1, torch.tensor([0.0, 1.0])) for network in many]
-        return torch.stack(outputs).mean(0)
 
-    variants: dict[str, Callable[[], object]] = {
-        "SGN": lambda: one(x * 2 - 1, torch.full((k,), 1 / k)),
-        f"{k} networks": mixed_outputs,
-    }
+def mixture(networks: list[SGNGenerator], x: torch.Tensor) -> torch.Tensor:
+    """Returns an even mixture: of sym-parameters by one network, else of several ones' outputs."""
     with torch.inference_mode():
-        seconds = medians(variants, options.rounds)
+        d = len(networks[0].domains)
+        return torch.stack([network(x, torch.full((d,), 1 / d)) for network in networks]).mean(0)
+
+
+def photo_of(options: SpeedOptions) -> torch.Tensor:
+    x = torch.rand(1, 3, options.size, options.size)
+    return x.contiguous(memory_format=torch.channels_last) * 2 - 1
+
+
+def peak_memory(options: SpeedOptions, alone: bool) -> float:
+    """Returns by how many megabytes a fresh process grows to make a mixture."""
+    before = _high_water()
+    mixture(networks_of(options, alone), photo_of(options))
+    return _high_water() - before
+
+
+def _high_water() -> float:
+    # getrusage would give the parent's where that was larger.
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
+
+
+def translation(options: SpeedOptions) -> None:
+    """One SGN against k networks of one domain."""
+    k, x = options.domains, photo_of(options)
+    sides = {"SGN": networks_of(options, False), f"{k} networks": networks_of(options, True)}
+    seconds = medians(
+        {name: partial(mixture, networks, x) for name, networks in sides.items()}, options.rounds
+    )
     table = Table(title=f"a mixture of {k} domains, {options.size} px, width {options.width}")
-    for column in ("", "images/s", "parameters", "disk, MB"):
+    for column in ("", "images/s", "parameters", "memory, MB", "disk, MB"):
         table.add_column(column, justify="right")
-    disk = {"SGN": size_on_disk(one), f"{k} networks": sum(map(size_on_disk, many))}
-    counts = {
-        "SGN": sum(p.numel() for p in one.parameters()),
-        f"{k} networks": sum(p.numel() for network in many for p in network.parameters()),
-    }
-    for name, value in seconds.items():
-        table.add_row(name, f"{1 / value:.2f}", f"{counts[name]:,}", f"{disk[name]:.1f}")
+    fresh = multiprocessing.get_context("spawn")
+    for name, networks in sides.items():
+        with ProcessPoolExecutor(1, mp_context=fresh) as process:
+            memory = process.submit(peak_memory, options, name != "SGN").result()
+        count = sum(p.numel() for network in networks for p in network.parameters())
+        disk = sum(map(size_on_disk, networks))
+        table.add_row(
+            name, f"{1 / seconds[name]:.2f}", f"{count:,}", f"{memory:.0f}", f"{disk:.1f}"
+        )
     CONSOLE.print(table)
 
 
 def training(options: SpeedOptions) -> None:
-    """Seconds of the parts of a training step."""
-    size, batch = options.train_size, options.batch
-    generator = generator_of(options, options.domains).train()
-    discriminator = PatchDiscriminator().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    vgg = random_vgg()
-    x = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last) * 2 - 1
-    sym = torch.full((batch, options.domains), 1 / options.domains)
-    bf16 = torch.autocast("cpu", torch.bfloat16)
+    """Whole training steps, and the shares of their parts by leaving parts out."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "vgg.safetensors"
+        save_file(random_vgg_weights(), weights)
 
-    def of_generator() -> None:
-        with bf16:
-            out = generator(x, sym)
-        out.square().mean().backward()
+        def step_of(domains: str, batch: int = options.batch) -> Callable[[], object]:
+            config = compose_train_config(
+                [
+                    "model=sgn",
+                    f"domains={domains}",
+                    "data.photos=synthetic:photos",
+                    f"perceptual={weights}",
+                    f"size={options.train_size}",
+                    f"batch_size={batch}",
+                    f"model.width={options.width}",
+                    f"model.n_blocks={options.blocks}",
+                ]
+            )
+            trainer = SGNTrainer(config, make_accelerator("cpu", options.precision))
+            return lambda: trainer.train_step(0)
 
-    def of_discriminator() -> None:
-        with bf16:
-            scores = discriminator(torch.cat([x, x]))
-        scores.square().mean().backward()
-
-    def of_features() -> None:
-        output = x.clone().requires_grad_()
-        with bf16:
-            seen = Perception(vgg(output))
-            with torch.no_grad():
-                vgg(x, upto="relu2_2")
-            loss = sum(seen.gram(layer).square().mean() for layer in seen.features)
-        loss.backward()
-
-    parts: dict[str, Callable[[], object]] = {
-        "generator": of_generator,
-        "discriminator": of_discriminator,
-        "VGG-16": of_features,
+        photo, style = "photo: reconstruction", "{style: 'synthetic:night'}"
+        adversarial = "{adversarial: 'synthetic:stripes'}"
+        variants = {
+            "all": step_of(f"{{{photo}, a: {adversarial}, b: {style}}}"),
+            "no VGG-16": step_of(f"{{{photo}, a: {adversarial}, b: reconstruction}}"),
+            # An adversarial domain's own images are translated too.
+            "generator": step_of(
+                f"{{{photo}, a: reconstruction, b: reconstruction}}", 2 * options.batch
+            ),
+        }
+        seconds = medians(variants, options.rounds)
+    whole = seconds["all"]
+    shares = {
+        "whole step": whole,
+        "generator": seconds["generator"],
+        "discriminator": seconds["no VGG-16"] - seconds["generator"],
+        "VGG-16": whole - seconds["no VGG-16"],
     }
-    seconds = medians(parts, options.rounds)
-    table = Table(title=f"a training step, {batch} photos at {size} px, bf16, forward and backward")
-    for column in ("", "ms", "images/s alone"):
+    table = Table(
+        title=f"training, {options.batch} photos at {options.train_size} px, {options.precision}, "
+        "an adversarial and a style domain"
+    )
+    for column in ("", "ms", "share", "images/s"):
         table.add_column(column, justify="right")
-    for name, value in seconds.items():
-        table.add_row(name, f"{1e3 * value:.0f}", f"{batch / value:.1f}")
+    for name, value in shares.items():
+        speed = f"{options.batch / value:.1f}" if name == "whole step" else ""
+        table.add_row(name, f"{1e3 * value:.0f}", f"{100 * value / whole:.0f} %", speed)
     CONSOLE.print(table)
 
 
-def random_vgg() -> VGG16Features:
-    """Returns a trunk of VGG-16's shape; only its speed is looked at."""
+def random_vgg_weights() -> dict[str, torch.Tensor]:
+    """Returns weights of VGG-16's shape; only its speed is looked at."""
     widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512]
     names = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"]
     weights = {}
     for name, a, b in zip(names, widths[:-1], widths[1:], strict=True):
         weights[f"conv{name}.weight"] = torch.randn(b, a, 3, 3) / (3 * a**0.5)
         weights[f"conv{name}.bias"] = torch.zeros(b)
-    return VGG16Features(weights).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return weights
 
 
 def main() -> None:

@@ -24,7 +24,8 @@ HELP = """usage: python -m rlgen.generate image=PHOTO mix="{{DOMAIN: WEIGHT, ...
   video=slide.mp4         a video instead, sliding through the mixes, or through all domains
   tile=1024               larger photos are computed in tiles of this many pixels
   cell=256  frames=120    longest side of a picture in a sheet; frames of the video
-  device=auto
+  device=auto  precision=auto|fp32|bf16
+                          auto: bf16 on a GPU, and for photos in tiles where the CPU is good at it
 
 A PNG carries its mix and the hash of its model as text. A mix that does not sum to one is divided
 by its sum, with a note.
@@ -35,6 +36,7 @@ examples:
 
 SHIPPED = Path(__file__).parent / "generative" / "sgn" / "pretrained"
 GRIDS = ("simplex", "edges")
+PRECISIONS = ("auto", "fp32", "bf16")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -53,6 +55,7 @@ class GenerateOptions:
     cell: int = 256
     frames: int = 120
     device: str = "auto"
+    precision: str = "auto"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,6 +115,10 @@ def _check(options: GenerateOptions) -> None:
         raise UserError("grid= shows mixes of its own; leave out mix=")
     if options.video is not None and options.out is not None:
         raise UserError("video= names the result; leave out out=")
+    if options.precision not in PRECISIONS:
+        raise UserError(
+            f"precision={options.precision!r} is unknown; allowed: {', '.join(PRECISIONS)}"
+        )
     for name, least in (("tile", 64), ("cell", 16), ("frames", 2)):
         if getattr(options, name) < least:
             raise UserError(f"{name}={getattr(options, name)} is too small; {least} or more")
@@ -160,6 +167,23 @@ def _outputs(options: GenerateOptions, names: Sequence[str]) -> list[Path]:
     ]
 
 
+def _translate(pipeline: Any, photo: Any, syms: Any, options: GenerateOptions) -> list[Any]:
+    """Returns one photo in each mix, as PIL images."""
+    import numpy as np
+    import torch
+
+    from rlgen.core.device import resolve_precision
+
+    device, precision = pipeline.device, options.precision
+    in_tiles = max(np.shape(photo)[:2]) > options.tile
+    if precision == "auto" and device.type == "cpu" and not in_tiles:
+        precision = "fp32"  # so small a photo is done before the CPU has shown what it can
+    dtype = resolve_precision(precision, device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        images: list[Any] = pipeline(photo, syms, tile=options.tile).images
+    return images
+
+
 def _make_images(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
     import torch
 
@@ -168,7 +192,7 @@ def _make_images(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
     syms, photos = _mixes(pipeline, options), _photos(options)
     for number, path in enumerate(_outputs(options, photos.names)):
         try:
-            images = pipeline(photos[number], torch.stack(syms), tile=options.tile).images
+            images = _translate(pipeline, photos[number], torch.stack(syms), options)
         except UserError as error:
             if len(photos) == 1:
                 raise
@@ -189,6 +213,10 @@ def _make_grids(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
     from rlgen.generative.sgn.sheet import paste_sheet
 
     d, photos = len(pipeline.domains), _photos(options)
+    if d == 1 and options.grid == "edges":
+        raise UserError(
+            f"the model knows {pipeline.domains[0]} alone; grid=edges needs two domains"
+        )
     lines = edge_points(d) if options.grid == "edges" else [simplex_points(d)]
     for number, path in enumerate(_outputs(options, photos.names)):
         photo = Image.fromarray(photos[number])
@@ -197,7 +225,7 @@ def _make_grids(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
         photo = photo.resize((width, height), Image.Resampling.BICUBIC)
         rows, titles = [], []
         for points in lines:
-            images = pipeline(photo, torch.tensor(points), tile=options.tile).images
+            images = _translate(pipeline, photo, torch.tensor(points), options)
             names = [describe_sym(torch.tensor(point), pipeline.domains) for point in points]
             rows.append([photo, *images] if options.grid == "simplex" else images)
             titles.append(["input", *names] if options.grid == "simplex" else names)
@@ -220,6 +248,8 @@ def _make_video(pipeline: Any, options: GenerateOptions) -> Path:
         stations = _mixes(pipeline, options)
         if len(stations) < 2:
             raise UserError('video= slides between mixes; type several: mix="[{..}, {..}]"')
+    elif len(pipeline.domains) == 1:
+        raise UserError(f"the model knows {pipeline.domains[0]} alone; video= needs two domains")
     else:
         corners = torch.eye(len(pipeline.domains))
         stations = [*corners, corners[0]]
@@ -233,7 +263,7 @@ def _make_video(pipeline: Any, options: GenerateOptions) -> Path:
             for place in np.linspace(0, len(stations) - 1, options.frames):
                 k = min(int(place), len(stations) - 2)
                 sym = torch.lerp(stations[k], stations[k + 1], float(place - k))
-                frame = pipeline(photo, sym, tile=options.tile).images[0]
+                frame = _translate(pipeline, photo, sym, options)[0]
                 writer.append_data(np.asarray(frame))
         temporary.replace(path)
     except (OSError, ValueError) as error:

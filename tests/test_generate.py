@@ -163,6 +163,23 @@ def test_tiles_give_an_image_of_the_same_size(folder: Path, cwd: Path):
     assert read("out.png").size == (300, 200)
 
 
+def test_half_precision_gives_nearly_the_same_image(folder: Path, photo: Path):
+    images = []
+    for precision in ("fp32", "bf16"):
+        arguments = [f"model={folder}", "image=photo.png", "mix={monet: 1}"]
+        assert main([*arguments, f"precision={precision}"]) == 0
+        images.append(np.asarray(read("out.png")).astype(float))
+    assert 0 < abs(images[0] - images[1]).mean() < 3
+
+
+@pytest.mark.parametrize("shown", ["grid=edges", "video=slide.mp4"])
+def test_one_domain_has_no_edges(photo: Path, capsys, shown: str):
+    pytest.importorskip("imageio")
+    SGNPipeline(SGNGenerator(domains=["night"], width=4, n_blocks=1)).save_pretrained("one")
+    assert main(["model=one", "image=photo.png", shown]) == 2
+    assert "the model knows night alone" in capsys.readouterr().err
+
+
 MISTAKES = [
     ([], "no image is named; type image=PHOTO"),
     (["photo.png"], "type key=value, such as image=photo.png"),
@@ -183,6 +200,7 @@ MISTAKES = [
     (["image=photo.png", "video=a.webm"], "ends in .mp4"),
     (["image=photo.png", "video=a.mp4", "out=b.png"], "leave out out="),
     (["image=photo.png", "mix={photo: 1}", "tile=1"], "tile=1 is too small"),
+    (["image=photo.png", "mix={photo: 1}", "precision=fp16"], "allowed: auto, fp32, bf16"),
     (["image=photo.png", "mixx={photo: 1}"], "unknown option mixx; did you mean 'mix'"),
     (["image=photo.png", "mix={photo: 1}", "model=nowhere"], "nowhere holds no trained pipeline"),
     (["image=photo.png", "mix={photo: 1}", "video=a.mp4"], "slides between mixes"),

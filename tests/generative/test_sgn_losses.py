@@ -229,7 +229,7 @@ def test_a_loss_of_ones_own():
 @pytest.mark.parametrize(
     ("domains", "part"),
     [
-        ({"photo": "reconstruction"}, "two or more are needed"),
+        ({}, "domains is empty; name two or more"),
         ({"photo": "reconstruction", "x": "reconstructoin"}, "did you mean 'reconstruction'"),
         ({"photo": "reconstruction", "x": 3}, "name a loss (adversarial,"),
         ({"photo": "reconstruction", "x": "adversarial"}, "adversarial needs images"),

@@ -202,7 +202,7 @@ MISTAKES = [
     (["model=sgm"], "unknown model 'sgm'; did you mean 'sgn'?"),
     (["model=sgn"], "data.photos is not set; type data.photos=FOLDER"),
     (["model=sgn", "agent=g2n"], "agent and model are given"),
-    (["model=sgn", "data.photos=synthetic:photos"], "two or more are needed"),
+    (["model=sgn", "data.photos=synthetic:photos"], "domains is empty; name two or more"),
     ([*SMOKE, "size=8"], "size=8 is too small; type size=16 or more"),
     ([*SMOKE, "size=20"], "size=20 is too small for a discriminator"),
     ([*SMOKE, "batch_size=0"], "batch_size=0 is too small"),

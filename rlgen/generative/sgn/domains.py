@@ -304,11 +304,11 @@ def build_domains(domains: Mapping[str, Any], context: Context) -> dict[str, lis
         context: Shared by the losses.
 
     Raises:
-        UserError: If a name, an option or a file is wrong, or there are fewer than two domains.
+        UserError: If a name, an option or a file is wrong, or there is no domain.
     """
-    if len(domains) < 2:
+    if not domains:
         raise UserError(
-            f"domains={dict(domains)}: two or more are needed, such as "
+            "domains is empty; name two or more to mix (or one), such as "
             "domains='{photo: reconstruction, monet: {adversarial: FOLDER}}'"
         )
     return {name: _build_losses(name, entry, context) for name, entry in domains.items()}

@@ -51,7 +51,7 @@ class _Norm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.given is not None:
             mean, scale = self.given
-            return (x - mean.to(x.dtype)) * scale.to(x.dtype)
+            return ((x - mean) * scale).to(x.dtype)
         if self.record is not None:
             variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
             self.record.moments.append((mean, torch.rsqrt(variance + self.eps)))
@@ -75,7 +75,8 @@ class SGNGenerator(ModelMixin, ConfigMixin):
     """G(x, s): translates images under a sym-parameter.
 
     Args:
-        domains: Names of the coordinates of s, in order; two or more, all different.
+        domains: Names of the coordinates of s, in order, all different; one alone makes a plain
+            network, the peer that mixtures are compared with.
         width: Channels of the stem; 64 in the paper.
         n_blocks: Residual blocks; 9 in the paper.
         reduction: Of the CCAMs; 4 in the paper.
@@ -94,8 +95,8 @@ class SGNGenerator(ModelMixin, ConfigMixin):
         reduction: int = 4,
     ) -> None:
         super().__init__()
-        if len(domains) < 2 or len(set(domains)) < len(domains):
-            raise UserError(f"domains={list(domains)}: two or more different names are needed")
+        if not domains or len(set(domains)) < len(domains):
+            raise UserError(f"domains={list(domains)}: different names are needed, one or more")
         if min(width, reduction) < 1 or n_blocks < 0:
             raise UserError(
                 f"width={width}, n_blocks={n_blocks}, reduction={reduction}: widths and reduction "

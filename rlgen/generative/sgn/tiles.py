@@ -16,6 +16,7 @@ from rlgen.data import to_tensor, to_uint8
 from rlgen.generative.sgn.generator import MULTIPLE, SGNGenerator
 
 UInt8Array = npt.NDArray[np.uint8]
+MARGIN = 32  # pixels; what padding inside the network does to a border reaches about as far
 
 
 def halo(generator: SGNGenerator) -> int:
@@ -31,6 +32,9 @@ def translate(
 ) -> UInt8Array:
     """Translates one image of any size.
 
+    The image is mirrored beyond its borders first, and cut back after: the zeros with which the
+    network's strided convolutions pad would show as stripes along the borders.
+
     Args:
         generator: The network.
         image: (height, width, 3), 8 pixels or more each way.
@@ -41,8 +45,18 @@ def translate(
         Of the image's shape.
     """
     sym = sym.to(generator.device)
-    if max(image.shape[:2]) <= tile:
-        return to_uint8(generator(_to(generator, image), sym))[0]
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="reflect")
+    if max(height, width) <= tile:
+        result = to_uint8(generator(_to(generator, padded), sym))[0]
+    else:
+        result = _in_tiles(generator, padded, sym, tile)
+    return result[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+
+
+def _in_tiles(
+    generator: SGNGenerator, image: UInt8Array, sym: torch.Tensor, tile: int
+) -> UInt8Array:
     tile = max(tile // MULTIPLE, 1) * MULTIPLE
     small = Image.fromarray(image)
     small.thumbnail((tile, tile), Image.Resampling.BICUBIC)
