@@ -46,7 +46,6 @@ class A2C(FastOnPolicy, SB3A2C):
         self.stop_if_not_finite()
 
     def _train_fast(self) -> None:
-        network = self.network
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         keep = self.training_positions()
@@ -54,8 +53,8 @@ class A2C(FastOnPolicy, SB3A2C):
             return
         terms = TermLog()
         for batch in self.rollout_buffer.minibatches(None, self.generators["minibatches"], keep):
-            parameters, values = network.evaluate(batch.observations)
-            log_prob, entropy = network.head.evaluate(parameters, batch.actions)
+            outputs = self._evaluate(batch)
+            log_prob, values = outputs.log_prob, outputs.values
 
             advantages = batch.advantages
             if self.normalize_advantage:
@@ -66,9 +65,16 @@ class A2C(FastOnPolicy, SB3A2C):
 
             policy_loss = -(advantages * log_prob).mean()
             value_loss = F.mse_loss(batch.returns, values)
-            entropy_loss = -entropy.mean()
+            entropy_loss = -outputs.entropy.mean()
             loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
-            terms.add(policy_loss=policy_loss, value_loss=value_loss, entropy_loss=entropy_loss)
+            further = self.auxiliary_loss(outputs)
+            loss = sum(further.values(), loss)
+            terms.add(
+                policy_loss=policy_loss,
+                value_loss=value_loss,
+                entropy_loss=entropy_loss,
+                **further,
+            )
             self._descend(loss)
         self._n_updates += 1
         self._log_update(terms)

@@ -166,8 +166,8 @@ class ActorCriticNetwork:
         """
         if self.towers is not None:
             elite = getattr(self.policy.mlp_extractor, "elite", None)
-            parameters, values = two_towers(stored.numpy(), *self.towers, self._split(elite))
-            return parameters, values.flatten()
+            outputs = two_towers(stored.numpy(), *self.towers, self._split(elite))
+            return outputs[0], outputs[1].flatten()
         features = self.features(stored)
         latent_pi, latent_vf = self.policy.mlp_extractor(features)
         return self.policy.action_net(latent_pi), self.policy.value_net(latent_vf).flatten()

@@ -11,8 +11,9 @@ from its own NumPy generators, so the same seed gives other samples of the same 
 """
 
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,48 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from rlgen.agents.network import ActorCriticNetwork, why_unsupported
-from rlgen.agents.rollout import TensorRollout
+from rlgen.agents.rollout import Minibatch, TensorRollout
 from rlgen.core.device import keep_large_blocks, resolve_precision, torch_threads
-from rlgen.core.errors import NonFiniteLossError
+from rlgen.core.errors import NonFiniteLossError, UserError
 from rlgen.core.seeding import spawn_generators
 
 Self = TypeVar("Self", bound="FastOnPolicy")
+
+
+@dataclass(frozen=True)
+class PolicyOutputs:
+    """What a policy says of a minibatch, differentiable; axis 0 is the batch.
+
+    Attributes:
+        policy: The policy.
+        batch: The samples.
+        parameters: Of the action distributions: (batch, A), with an option axis (batch, K, A).
+        values: Value of each sample's state, under its option where there are options, (batch,).
+        log_prob: Log-probability of the action taken, (batch,).
+        entropy: Of the action distribution, (batch,).
+        latent_pi: What the action head reads, (batch, width), where the network hands it out.
+        latent_vf: What the value head reads, likewise.
+        option_values: Values under every option, (batch, K), or None.
+    """
+
+    policy: ActorCriticPolicy
+    batch: Minibatch
+    parameters: torch.Tensor
+    values: torch.Tensor
+    log_prob: torch.Tensor
+    entropy: torch.Tensor
+    latent_pi: torch.Tensor | None = None
+    latent_vf: torch.Tensor | None = None
+    option_values: torch.Tensor | None = None
+
+
+AuxiliaryLoss = Callable[[PolicyOutputs], dict[str, torch.Tensor]]
 
 
 class FastOnPolicy(OnPolicyAlgorithm):
@@ -43,14 +75,23 @@ class FastOnPolicy(OnPolicyAlgorithm):
             convolutional networks; small networks always compute in fp32.
         n_threads: Torch threads while learning; None: one for small networks on the CPU, else
             torch's own setting.
+        auxiliary_losses: Further terms of every gradient step; see :meth:`auxiliary_loss`. One
+            with a method ``check(policy)`` is asked once whether it fits.
         **kwargs: As the SB3 algorithm takes them.
 
     Attributes:
         why_not_fast: Why SB3's road is taken, or None on the fast path.
-        generators: The NumPy generators of actions, minibatches, genes and statistics.
+        generators: The NumPy generators, one for each of ``purposes``.
+
+    Raises:
+        UserError: If an auxiliary loss does not fit the policy, or needs the fast path where it
+            cannot be taken.
     """
 
     rollout_buffer: TensorRollout
+    network_class: ClassVar[type[ActorCriticNetwork]] = ActorCriticNetwork
+    # In this order: a purpose that is added at the end leaves the others' numbers as they were.
+    purposes: ClassVar[tuple[str, ...]] = ("actions", "minibatches", "genes", "statistics")
 
     def __init__(
         self,
@@ -58,9 +99,11 @@ class FastOnPolicy(OnPolicyAlgorithm):
         fast: bool = True,
         precision: str = "auto",
         n_threads: int | None = None,
+        auxiliary_losses: Sequence[AuxiliaryLoss] = (),
         **kwargs: Any,
     ) -> None:
         self.fast = fast
+        self.auxiliary_losses = list(auxiliary_losses)
         self.precision = precision
         self.n_threads = n_threads
         self.why_not_fast: str | None = None
@@ -70,19 +113,25 @@ class FastOnPolicy(OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         super()._setup_model()
         if not self.generators:  # a loaded model brings its own, in the state it had
-            purposes = ("actions", "minibatches", "genes", "statistics")
-            self.generators = spawn_generators(self.seed, *purposes)
+            self.generators = spawn_generators(self.seed, *self.purposes)
         self.why_not_fast = why_unsupported(self.policy) if self.fast else "fast=False"
         if self.rollout_buffer_class is not None and not issubclass(
             self.rollout_buffer_class, TensorRollout
         ):
             standard = self.rollout_buffer_class.__name__ in ("RolloutBuffer", "DictRolloutBuffer")
             self.why_not_fast = self.why_not_fast or (None if standard else "own rollout buffer")
+        for loss in self.auxiliary_losses:
+            if hasattr(loss, "check"):
+                loss.check(self.policy)
         if self.why_not_fast is not None:
+            if self.auxiliary_losses:
+                raise UserError(
+                    f"auxiliary_losses need the fast path, which is off ({self.why_not_fast})"
+                )
             return
         convolutional = self.policy.features_extractor_class.__name__ != "FlattenExtractor"
         dtype = resolve_precision(self.precision, self.device) if convolutional else torch.float32
-        self.network = ActorCriticNetwork(self.policy, dtype)
+        self.network = self.network_class(self.policy, dtype)
         self.rollout_buffer = TensorRollout(
             self.network,
             self.n_steps,
@@ -144,17 +193,15 @@ class FastOnPolicy(OnPolicyAlgorithm):
         if self.why_not_fast is not None:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
         assert self._last_obs is not None
-        network, generator = self.network, self.generators["actions"]
         self.policy.set_training_mode(False)
-        network.prepare_rollout()
+        self.network.prepare_rollout()
         rollout_buffer.reset()
         callback.on_rollout_start()
         dones = np.zeros(env.num_envs, dtype=bool)
         new_obs: Any = self._last_obs
         for _ in range(n_rollout_steps):
             obs_tensor = rollout_buffer.put_observations(self._last_obs)
-            parameters, values = network.act(obs_tensor)
-            actions, log_probs = network.head.sample(parameters, generator)
+            actions, values, log_probs = self._act(obs_tensor)
             new_obs, rewards, dones, infos = env.step(self._for_env(actions))
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
@@ -166,11 +213,29 @@ class FastOnPolicy(OnPolicyAlgorithm):
             rollout_buffer.put(actions, rewards, self._last_episode_starts, values, log_probs)
             self._last_obs = new_obs
             self._last_episode_starts = dones
-        values = network.values(rollout_buffer.pack(new_obs))
+        values = self._values_at_end(rollout_buffer.pack(new_obs), dones)
         rollout_buffer.compute_advantages(values, dones)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _act(
+        self, stored: torch.Tensor
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Chooses actions for the observations of a step; returns them, values, log-probs."""
+        parameters, values = self.network.act(stored)
+        actions, log_probs = self.network.head.sample(parameters, self.generators["actions"])
+        return actions, values, log_probs
+
+    def _values_at_end(
+        self, stored: torch.Tensor, dones: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32]:
+        """Returns the values of the observations after a rollout's last step, (n_envs,)."""
+        return self.network.values(stored)
+
+    def _values_where_cut(self, stored: torch.Tensor, envs: list[int]) -> npt.NDArray[np.float32]:
+        """Returns the values of the last observations of episodes that a time limit cut."""
+        return self.network.values(stored)
 
     def _for_env(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if isinstance(self.action_space, spaces.Box):
@@ -182,17 +247,35 @@ class FastOnPolicy(OnPolicyAlgorithm):
         self, rewards: npt.NDArray[Any], dones: npt.NDArray[np.bool_], infos: list[dict[str, Any]]
     ) -> npt.NDArray[Any]:
         """Adds gamma V(last observation) to the reward where a time limit cut an episode."""
-        cut = [i for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated", False)]
+        cut = [int(i) for i in np.flatnonzero(dones) if infos[i].get("TimeLimit.truncated", False)]
         if not cut:
             return rewards
         last = np.stack([infos[i]["terminal_observation"] for i in cut])
         rewards = np.array(rewards)
-        rewards[cut] += self.gamma * self.network.values(self.rollout_buffer.pack(last))
+        rewards[cut] += self.gamma * self._values_where_cut(self.rollout_buffer.pack(last), cut)
         return rewards
 
     def training_positions(self) -> npt.NDArray[np.int64] | None:
         """Returns which positions of the rollout train the network; None for all of them."""
         return None
+
+    def _evaluate(self, batch: Minibatch) -> PolicyOutputs:
+        """Evaluates the policy on a minibatch."""
+        parameters, values = self.network.evaluate(batch.observations)
+        log_prob, entropy = self.network.head.evaluate(parameters, batch.actions)
+        return PolicyOutputs(self.policy, batch, parameters, values, log_prob, entropy)
+
+    def auxiliary_loss(self, outputs: PolicyOutputs) -> dict[str, torch.Tensor]:
+        """Returns further terms of the loss by name; each is added as it is, and logged.
+
+        A subclass adds its own terms to those of ``auxiliary_losses``, the plug-ins: callables
+        from :class:`PolicyOutputs` to named scalars, weighted, to be minimised. They are computed
+        anew in every gradient step, on that step's minibatch.
+        """
+        terms: dict[str, torch.Tensor] = {}
+        for loss in self.auxiliary_losses:
+            terms |= loss(outputs)
+        return terms
 
     def _descend(self, loss: torch.Tensor) -> None:
         """One optimiser step on a loss, with the gradient clipped."""

@@ -96,7 +96,7 @@ class PPO(FastOnPolicy, SB3PPO):
         self.stop_if_not_finite()
 
     def _train_fast(self) -> None:
-        network, rollout = self.network, self.rollout_buffer
+        rollout = self.rollout_buffer
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
@@ -108,8 +108,8 @@ class PPO(FastOnPolicy, SB3PPO):
         too_far = False
         for _ in range(self.n_epochs):
             for batch in rollout.minibatches(self.batch_size, self.generators["minibatches"], keep):
-                parameters, values = network.evaluate(batch.observations)
-                log_prob, entropy = network.head.evaluate(parameters, batch.actions)
+                outputs = self._evaluate(batch)
+                log_prob, values = outputs.log_prob, outputs.values
 
                 advantages = batch.advantages
                 if self.normalize_advantage and len(advantages) > 1:
@@ -124,8 +124,10 @@ class PPO(FastOnPolicy, SB3PPO):
                     change = (values - batch.old_values).clamp(-clip_range_vf, clip_range_vf)
                     values = batch.old_values + change
                 value_loss = F.mse_loss(batch.returns, values)
-                entropy_loss = -entropy.mean()
+                entropy_loss = -outputs.entropy.mean()
                 loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+                further = self.auxiliary_loss(outputs)
+                loss = sum(further.values(), loss)
 
                 terms.add(
                     policy_gradient_loss=policy_loss,
@@ -134,6 +136,7 @@ class PPO(FastOnPolicy, SB3PPO):
                     loss=loss,
                     approx_kl=approx_kl,
                     clip_fraction=clip_fraction,
+                    **further,
                 )
                 if self.target_kl is not None and approx_kl.item() > 1.5 * self.target_kl:
                     too_far = True

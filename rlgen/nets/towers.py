@@ -85,8 +85,21 @@ class Tower:
             h = z * gates[k + 1] if k + 1 in gates else z
         raise AssertionError("a tower has an output layer")
 
-    def backward(self, grad: FloatArray, kept: list[FloatArray], gates: Gates) -> list[FloatArray]:
-        """Returns the gradients of ``parameters`` from the gradient of the output."""
+    def backward(
+        self,
+        grad: FloatArray,
+        kept: list[FloatArray],
+        gates: Gates,
+        to_latent: FloatArray | None = None,
+    ) -> list[FloatArray]:
+        """Returns the gradients of ``parameters``.
+
+        Args:
+            grad: Gradient of the output.
+            kept: Activations of the forward pass.
+            gates: Factors of the forward pass.
+            to_latent: Gradient of the last hidden layer from outside of the tower, or None.
+        """
         grads: list[FloatArray] = []
         for k in range(len(self.weights) - 1, -1, -1):
             h: Any = kept[k] * gates[k] if k in gates else kept[k]
@@ -96,6 +109,8 @@ class Tower:
             grad = _product(grad, self.weights[k].T)
             if k in gates:
                 grad *= gates[k]
+            if to_latent is not None and k == len(self.weights) - 1:
+                grad += to_latent
             grad *= (1 - kept[k] ** 2) if self.is_tanh else (kept[k] > 0)
         return grads[::-1]
 
@@ -106,25 +121,39 @@ class TwoTowers(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: FloatArray, actor: Tower, critic: Tower, gates: Gates, *_: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the actor's output (batch, out) and the critic's (batch, 1)."""
+    ) -> tuple[torch.Tensor, ...]:
+        """Returns the actor's output (batch, out), the critic's, and both latents."""
         pi, pi_kept = actor.forward_keeping(x, gates)
         value, value_kept = critic.forward_keeping(x, {})
         ctx.work = (actor, critic, gates, pi_kept, value_kept)
-        return torch.from_numpy(pi), torch.from_numpy(value)
+        ctx.set_materialize_grads(False)  # None where nobody reads a latent
+        return tuple(map(torch.from_numpy, (pi, value, pi_kept[-1], value_kept[-1])))
 
     @staticmethod
-    def backward(ctx: Any, grad_pi: torch.Tensor, grad_value: torch.Tensor) -> Any:
+    def backward(ctx: Any, *grads_of_outputs: torch.Tensor | None) -> Any:
         """Returns gradients for the parameters only."""
         actor, critic, gates, pi_kept, value_kept = ctx.work
-        grads = actor.backward(grad_pi.numpy(), pi_kept, gates)
-        grads += critic.backward(grad_value.numpy(), value_kept, {})
-        return None, None, None, None, *(torch.from_numpy(g) for g in grads)
+        to_pi, to_value, to_latent_pi, to_latent_vf = (
+            None if grad is None else grad.numpy() for grad in grads_of_outputs
+        )
+        grads: list[FloatArray | None] = []
+        for tower, to_output, kept, its_gates, to_latent in (
+            (actor, to_pi, pi_kept, gates, to_latent_pi),
+            (critic, to_value, value_kept, {}, to_latent_vf),
+        ):
+            if to_output is None and to_latent is None:
+                grads += [None] * len(tower.parameters)
+                continue
+            if to_output is None:
+                to_output = np.zeros((len(kept[0]), len(tower.biases[-1])), dtype=np.float32)
+            grads += tower.backward(to_output, kept, its_gates, to_latent)
+        of_parameters = (None if g is None else torch.from_numpy(g) for g in grads)
+        return None, None, None, None, *of_parameters
 
 
 def two_towers(
     x: FloatArray, actor: Tower, critic: Tower, gates: Gates
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, ...]:
     """Computes both towers, differentiable in their parameters.
 
     Args:
@@ -134,8 +163,9 @@ def two_towers(
         gates: Factors by position of the actor.
 
     Returns:
-        The actor's output (batch, out) and the critic's (batch, 1).
+        The actor's output (batch, out), the critic's, and the last hidden layer of each (the
+        input where there is none), before gates.
     """
     parameters = (*actor.parameters, *critic.parameters)
-    pi, value = TwoTowers.apply(x, actor, critic, gates, *parameters)
-    return pi, value
+    outputs: tuple[torch.Tensor, ...] = TwoTowers.apply(x, actor, critic, gates, *parameters)
+    return outputs

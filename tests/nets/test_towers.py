@@ -66,7 +66,7 @@ def test_forward_and_gradients_are_torchs(
 
     expected = torch_forward(*actor_net, x, gates), torch_forward(*critic_net, x, {})
     arrays = {k: gate.numpy() for k, gate in gates.items()}
-    actual = two_towers(x.numpy(), actor, critic, arrays)
+    actual = two_towers(x.numpy(), actor, critic, arrays)[:2]
     for ours, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
@@ -112,7 +112,7 @@ def test_large_products_are_torchs_too() -> None:
     assert critic is not None
     x, gate = torch.randn(512, WIDTH), genes((64,), seed=0)
     expected = torch_forward(*actor_net, x, {2: gate}), torch_forward(*critic_net, x, {})
-    actual = two_towers(x.numpy(), actor, critic, {2: gate.numpy()})
+    actual = two_towers(x.numpy(), actor, critic, {2: gate.numpy()})[:2]
     grads = []
     for outputs in (actual, expected):
         loss = outputs[0].square().mean() + outputs[1].tanh().mean()
@@ -162,3 +162,28 @@ def test_reads_the_memory_of_the_parameters() -> None:
 )
 def test_other_networks_are_not_read(hidden: nn.Sequential) -> None:
     assert Tower.read(hidden, nn.Linear(4, OUT)) is None
+
+
+@pytest.mark.parametrize("reads_outputs", [False, True])
+def test_latents_can_be_read_by_further_heads(reads_outputs: bool) -> None:
+    torch.manual_seed(2)
+    nets = mlp((6, 5), nn.Tanh, OUT), mlp((6, 4), nn.Tanh, 1)
+    actor, critic = Tower.read(*nets[0]), Tower.read(*nets[1])
+    assert actor is not None
+    assert critic is not None
+    x, gate = torch.randn(BATCH, WIDTH), genes((5,), seed=0)
+    weights = torch.randn(BATCH, 5), torch.randn(BATCH, 4)
+
+    def loss(outputs, latents) -> torch.Tensor:
+        total = sum((latent * w).sum() for latent, w in zip(latents, weights, strict=True))
+        return total + sum(o.tanh().sum() for o in outputs) * reads_outputs
+
+    expected = [hidden(x) for hidden, _ in nets]
+    theirs = torch_forward(*nets[0], x, {2: gate}), torch_forward(*nets[1], x, {})
+    outputs = two_towers(x.numpy(), actor, critic, {2: gate.numpy()})
+    for ours, latent in zip(outputs[2:], expected, strict=True):
+        torch.testing.assert_close(ours, latent, rtol=1e-5, atol=1e-6)
+    hidden_only = [p for hidden, _ in nets for p in hidden.parameters()]
+    ours = torch.autograd.grad(loss(outputs[:2], outputs[2:]), hidden_only)
+    for a, b in zip(ours, torch.autograd.grad(loss(theirs, expected), hidden_only), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
