@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlgen.agents.a2c import A2C
     from rlgen.agents.g2n import G2AC, G2PPO
+    from rlgen.agents.option_critic.a2oc import A2OC
+    from rlgen.agents.option_critic.hellinger import HellingerRegularizer
+    from rlgen.agents.option_critic.ppoc import PPOC
     from rlgen.agents.ppo import PPO
 
-__all__ = ["A2C", "G2AC", "G2PPO", "PPO"]
+__all__ = ["A2C", "A2OC", "G2AC", "G2PPO", "PPO", "PPOC", "HellingerRegularizer"]
 
 _HOMES = {
     "A2C": "rlgen.agents.a2c",
+    "A2OC": "rlgen.agents.option_critic.a2oc",
     "G2AC": "rlgen.agents.g2n",
     "G2PPO": "rlgen.agents.g2n",
+    "HellingerRegularizer": "rlgen.agents.option_critic.hellinger",
     "PPO": "rlgen.agents.ppo",
+    "PPOC": "rlgen.agents.option_critic.ppoc",
 }
 
 

@@ -146,7 +146,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
             self.n_threads = 1
         if convolutional:
             keep_large_blocks()
-        _fuse(self.policy.optimizer)
+        fuse(self.policy.optimizer)
         self._trained = list(self.policy.parameters())
 
     def _excluded_save_params(self) -> list[str]:
@@ -282,7 +282,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
         for parameter in self._trained:
             parameter.grad = None
         loss.backward()
-        _clip_grad_norm([p.grad for p in self._trained if p.grad is not None], self.max_grad_norm)
+        clip_grad_norm([p.grad for p in self._trained if p.grad is not None], self.max_grad_norm)
         self.policy.optimizer.step()
 
     def _log_update(self, terms: "TermLog") -> None:
@@ -341,7 +341,7 @@ class TermLog:
         return {name: float(torch.stack(v).float().mean()) for name, v in self._terms.items()}
 
 
-def _clip_grad_norm(grads: list[torch.Tensor], max_norm: float) -> None:
+def clip_grad_norm(grads: list[torch.Tensor], max_norm: float) -> None:
     """``torch.nn.utils.clip_grad_norm_`` without its per-call sorting of tensors by device."""
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
@@ -349,7 +349,7 @@ def _clip_grad_norm(grads: list[torch.Tensor], max_norm: float) -> None:
         torch._foreach_mul_(grads, scale)
 
 
-def _fuse(optimizer: torch.optim.Optimizer) -> None:
+def fuse(optimizer: torch.optim.Optimizer) -> None:
     """Switches an Adam optimiser to its fused kernel: the same update in one pass."""
     if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
         for group in optimizer.param_groups:

@@ -173,9 +173,58 @@ class G2ACOptions(GateOptions, A2COptions):
     is_clip: float | None = None
 
 
+@dataclass
+class OptionOptions:
+    """Options of agents with options.
+
+    Attributes:
+        n_options: Number of options K.
+        deliberation_cost: eta: subtracted from the reward of a step that ended an option, and added
+            to its advantage in the termination loss; in units of the reward that is learnt from.
+        termination_reg: Added to the advantage in the termination loss alone.
+        hellinger_coef: lambda_hd of the Hellinger regularizer; 0 for none.
+        termination_at: Where the termination loss is taken: ``next``, at the state where the
+            running option was tested, or ``current``, for the option that acted there, as in
+            released code.
+        termination_lr: Learning rate of terminations and of the policy over options; None: the
+            agent's.
+    """
+
+    n_options: int = 4
+    deliberation_cost: float = 0.0
+    termination_reg: float = 0.0
+    hellinger_coef: float = 0.05
+    termination_at: str = "next"
+    termination_lr: float | None = None
+
+
+@dataclass
+class PPOCOptions(OptionOptions, PPOOptions):
+    """Options of PPOC: PPO's and those of the options.
+
+    Attributes:
+        option_ent_coef: Weight of the entropy of the policy over options.
+    """
+
+    option_ent_coef: float = 0.1
+
+
+@dataclass
+class A2OCOptions(OptionOptions, A2COptions):
+    """Options of A2OC: A2C's and those of the options.
+
+    Attributes:
+        option_eps: Probability that any option is chosen instead of the best.
+    """
+
+    option_eps: float = 0.1
+
+
 SCHEMAS: dict[str, type] = {
     "agent/ppo_schema": PPOOptions,
     "agent/a2c_schema": A2COptions,
     "agent/g2ppo_schema": G2PPOOptions,
     "agent/g2ac_schema": G2ACOptions,
+    "agent/ppoc_schema": PPOCOptions,
+    "agent/a2oc_schema": A2OCOptions,
 }

@@ -1,0 +1,125 @@
+"""The fast computation of a policy with options: see :mod:`rlgen.agents.network`."""
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlgen.agents.heads import CategoricalHead, GaussianHead
+from rlgen.agents.network import ActorCriticNetwork
+from rlgen.agents.option_critic.policy import OptionOutputs, OptionPolicy
+from rlgen.nets.towers import two_towers
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class OptionNetwork(ActorCriticNetwork):
+    """All heads of an :class:`OptionPolicy`, the fast way with the same parameters."""
+
+    policy: OptionPolicy
+
+    def __init__(self, policy: OptionPolicy, dtype: torch.dtype) -> None:
+        super().__init__(policy, dtype)
+        if self.towers is not None:  # read once: the arrays are the parameters' own memory
+            self._termination_head = _arrays(policy.termination_net)
+            self._option_head = _arrays(policy.option_net) if policy.option_net else None
+
+    def act_all(
+        self, stored: torch.Tensor
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Returns parameters (batch, K, A), Q and beta (batch, K), and log pi_Omega (batch, K)."""
+        policy = self.policy
+        if self.towers is not None:
+            actor, critic = self.towers
+            x = stored.numpy()
+            parameters, actor_kept = actor.forward_keeping(x, {})
+            values, critic_kept = critic.forward_keeping(x, {})
+            beta = _sigmoid(_linear(critic_kept[-1], *self._termination_head))
+            if self._option_head is not None:
+                log_probs = _log_softmax(_linear(actor_kept[-1], *self._option_head))
+            else:
+                log_probs = _log_greedy(values, policy.option_eps)
+            return parameters.reshape(len(x), policy.n_options, -1), values, beta, log_probs
+        with torch.inference_mode():
+            features = self._features(stored, self.packed.act if self.packed else None)
+            outputs = policy.heads_of(*policy.mlp_extractor(features))
+        tensors = (outputs.parameters, outputs.values, outputs.beta, outputs.option_log_probs)
+        return cast(
+            tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+            tuple(tensor.float().cpu().numpy() for tensor in tensors),
+        )
+
+    def evaluate_all(self, stored: torch.Tensor, detach_terminations: bool) -> OptionOutputs:
+        """Returns everything under every option, differentiable.
+
+        Args:
+            stored: Observations as the rollout keeps them.
+            detach_terminations: Let the terminations train their own head alone. pi_Omega always
+                does.
+        """
+        policy = self.policy
+        if self.towers is not None:
+            parameters, values, latent_pi, latent_vf = two_towers(stored.numpy(), *self.towers, {})
+        else:
+            latent_pi, latent_vf = policy.mlp_extractor(self.features(stored))
+            parameters, values = policy.action_net(latent_pi), policy.value_net(latent_vf)
+        read_by_beta = latent_vf.detach() if detach_terminations else latent_vf
+        return OptionOutputs(
+            parameters.unflatten(1, (policy.n_options, -1)),
+            values,
+            torch.sigmoid(policy.termination_net(read_by_beta)),
+            policy.option_log_probs(latent_pi.detach(), values.detach()),
+            latent_pi,
+            latent_vf,
+        )
+
+
+def select(parameters: Any, options: Any) -> Any:
+    """Returns the rows of the options that act: (batch, K, ...) and (batch,) to (batch, ...)."""
+    if isinstance(parameters, torch.Tensor):
+        return parameters[torch.arange(len(options), device=options.device), options]
+    return parameters[np.arange(len(options)), options]
+
+
+def head_under(policy: OptionPolicy, options: Any) -> CategoricalHead | GaussianHead:
+    """Returns the action distribution of rows that are under different options.
+
+    Args:
+        policy: Its deviations are taken, where there are any.
+        options: (batch,), as array or tensor.
+    """
+    if not hasattr(policy, "log_std"):
+        return CategoricalHead()
+    log_std: Any = policy.log_std
+    # One option's deviation is shared by all rows, as in the algorithm without options.
+    return GaussianHead(log_std[0] if policy.n_options == 1 else log_std[torch.as_tensor(options)])
+
+
+def _arrays(layer: torch.nn.Linear) -> tuple[FloatArray, FloatArray]:
+    return layer.weight.detach().numpy().T, layer.bias.detach().numpy()
+
+
+def _linear(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+    product: FloatArray = x @ weight + bias
+    return product
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    half: FloatArray = 0.5 * (1 + np.tanh(0.5 * x))
+    return half
+
+
+def _log_softmax(x: FloatArray) -> FloatArray:
+    shifted = x - x.max(axis=1, keepdims=True)
+    logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs
+
+
+def _log_greedy(values: FloatArray, eps: float) -> FloatArray:
+    k = values.shape[1]
+    probs = np.full_like(values, eps / k)
+    probs[np.arange(len(values)), values.argmax(axis=1)] += 1 - eps
+    with np.errstate(divide="ignore"):
+        logs: FloatArray = np.log(probs)
+    return logs

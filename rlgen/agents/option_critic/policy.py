@@ -1,0 +1,298 @@
+"""SB3's actor-critic policy with several options, and its fast computation.
+
+Networks: those of A2OC and PPOC (seen in the authors' code) have heads per option on shared trunks.
+Here the trunks are SB3's (``MlpPolicy``: two towers of 64-64 tanh, as PPOC; ``CnnPolicy``:
+NatureCNN, larger than A2OC's), and every head is one linear layer:
+
+    action_net       (K A)  logits or means of every option's policy pi_w(a|s)
+    value_net        (K)    Q(s, w)
+    termination_net  (K)    beta_w(s) = sigmoid, weights 0 at the start, hence 1/2
+    option_net       (K)    logits of the policy over options pi_Omega(w|s); PPOC only
+
+With K = 1 the first two are exactly SB3's, weights included.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+from torch.nn import functional as F
+
+from rlgen.core.errors import UserError
+
+IntArray = npt.NDArray[np.int64]
+OVER_OPTIONS = ("softmax", "greedy")
+
+
+@dataclass(frozen=True)
+class OptionOutputs:
+    """What a policy says of states under every option; axis 0 is the batch.
+
+    Attributes:
+        parameters: Logits or means of each option's actions, (batch, K, A).
+        values: Q(s, w), (batch, K).
+        beta: Termination probabilities, (batch, K).
+        option_log_probs: log pi_Omega(w|s), (batch, K).
+        latent_pi: What action and option heads read, (batch, width).
+        latent_vf: What value and termination heads read, (batch, width).
+    """
+
+    parameters: torch.Tensor
+    values: torch.Tensor
+    beta: torch.Tensor
+    option_log_probs: torch.Tensor
+    latent_pi: torch.Tensor
+    latent_vf: torch.Tensor
+
+
+class OptionPolicy(ActorCriticPolicy):
+    """``MlpPolicy`` with K options.
+
+    ``predict`` keeps each environment's option as the recurrent state of SB3's protocol
+    (``state``, ``episode_start``): an option goes on until it terminates, and then another is
+    chosen. Called without a state, it chooses anew.
+
+    Args:
+        *args: As SB3's ``ActorCriticPolicy`` takes them.
+        n_options: K, 1 or more.
+        over_options: ``softmax``: a learned pi_Omega, as in PPOC; ``greedy``: the option of the
+            highest value, with probability ``option_eps`` any, as in A2OC.
+        option_eps: Exploration of the greedy choice.
+        **kwargs: As SB3's ``ActorCriticPolicy`` takes them.
+
+    Attributes:
+        option_optimizer: Of the terminations and of pi_Omega; ``optimizer`` has all the rest.
+        allowed: Options that may be chosen, bool (K,), or None for all; for tests of what an
+            option is good for.
+
+    Raises:
+        UserError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        n_options: int = 4,
+        over_options: str = "softmax",
+        option_eps: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        if n_options < 1:
+            raise UserError(f"n_options={n_options} is too small; type n_options=1 or more")
+        if over_options not in OVER_OPTIONS:
+            raise UserError(
+                f"over_options={over_options!r} is unknown; allowed: {', '.join(OVER_OPTIONS)}"
+            )
+        if not 0 <= option_eps <= 1:
+            raise UserError(f"option_eps={option_eps} is no probability; allowed: 0 to 1")
+        self.n_options = n_options
+        self.over_options = over_options
+        self.option_eps = option_eps
+        self.allowed: npt.NDArray[np.bool_] | None = None
+        super().__init__(*args, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "n_options": self.n_options,
+            "over_options": self.over_options,
+            "option_eps": self.option_eps,
+        }
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)  # the first option's heads
+        action_net: Any = self.action_net
+        self.action_net = _repeat(action_net, self.n_options, 0.01 if self.ortho_init else None)
+        self.value_net = _repeat(self.value_net, self.n_options, 1.0 if self.ortho_init else None)
+        if hasattr(self, "log_std"):
+            self.log_std: nn.Parameter = nn.Parameter(
+                self.log_std.detach().repeat(self.n_options, 1)
+            )
+        common: list[nn.Parameter] = list(self.parameters())
+        latent_pi, latent_vf = action_net.in_features, self.value_net.in_features
+        self.termination_net = _zero_linear(latent_vf, self.n_options)
+        heads = [self.termination_net]
+        self.option_net: nn.Linear | None = None
+        if self.over_options == "softmax":
+            self.option_net = _zero_linear(latent_pi, self.n_options)
+            heads.append(self.option_net)
+        rate = lr_schedule(1)
+        optimizer_class: Any = self.optimizer_class
+        self.optimizer = optimizer_class(common, lr=rate, **self.optimizer_kwargs)
+        own = [p for head in heads for p in head.parameters()]
+        self.option_optimizer = optimizer_class(own, lr=rate, **self.optimizer_kwargs)
+
+    def heads_of(self, latent_pi: torch.Tensor, latent_vf: torch.Tensor) -> OptionOutputs:
+        """Computes all heads, without the stop-gradients of any learner."""
+        parameters = self.action_net(latent_pi).unflatten(1, (self.n_options, -1))
+        values = self.value_net(latent_vf)
+        beta = torch.sigmoid(self.termination_net(latent_vf))
+        log_probs = self.option_log_probs(latent_pi, values)
+        return OptionOutputs(parameters, values, beta, log_probs, latent_pi, latent_vf)
+
+    def option_log_probs(self, latent_pi: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Returns log pi_Omega(w|s), (batch, K); of the greedy choice too, with its exploration."""
+        if self.option_net is not None:
+            return F.log_softmax(self.option_net(latent_pi), dim=1)
+        k = self.n_options
+        best = F.one_hot(values.argmax(1), k).to(values.dtype)
+        return torch.log((1 - self.option_eps) * best + self.option_eps / k)
+
+    def option_outputs(self, obs: PyTorchObs) -> OptionOutputs:
+        """Returns what the policy says of observations (batch, ...) under every option."""
+        features = self.extract_features(obs)
+        latent_pi, latent_vf = self.mlp_extractor(features)
+        return self.heads_of(latent_pi, latent_vf)
+
+    def get_distribution(
+        self, obs: PyTorchObs, options: torch.Tensor | None = None
+    ) -> Distribution:
+        """Returns the action distribution of one option per row.
+
+        Args:
+            obs: (batch, ...).
+            options: int64 (batch,); None: the most probable option of each state.
+        """
+        outputs = self.option_outputs(obs)
+        if options is None:
+            options = outputs.option_log_probs.argmax(1)
+        return self._distribution(outputs.parameters, options)
+
+    def _distribution(self, parameters: torch.Tensor, options: torch.Tensor) -> Distribution:
+        rows = torch.arange(len(options), device=parameters.device)
+        chosen = parameters[rows, options]
+        dist: Any = self.action_dist
+        if hasattr(self, "log_std"):
+            return dist.proba_distribution(chosen, self.log_std[options])
+        return dist.proba_distribution(action_logits=chosen)
+
+    def predict_values(self, obs: PyTorchObs) -> torch.Tensor:
+        """Returns V_Omega(s) = sum_w pi_Omega(w|s) Q(s, w), (batch, 1)."""
+        outputs = self.option_outputs(obs)
+        return (outputs.option_log_probs.exp() * outputs.values).sum(1, keepdim=True)
+
+    def evaluate_actions(  # type: ignore[override]
+        self, obs: PyTorchObs, actions: torch.Tensor, options: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Returns values, log-probabilities and entropies of actions under options, (batch,)."""
+        outputs = self.option_outputs(obs)
+        distribution = self._distribution(outputs.parameters, options)
+        values = outputs.values.gather(1, options.unsqueeze(1))
+        return values, distribution.log_prob(actions), distribution.entropy()
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> Any:
+        """Refused: what an option policy does depends on the options that are running.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(
+            "a policy with options acts by predict(observation, state, episode_start), which keeps "
+            "the running options"
+        )
+
+    def predict(
+        self,
+        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """Returns actions and the options they were taken under; see SB3's protocol.
+
+        Args:
+            observation: One observation or a batch of them.
+            state: What the last call returned, ``(options,)``, or None at the very beginning.
+            episode_start: Where an option must be chosen anew, bool (batch,).
+            deterministic: Take the most probable action, option and termination (beta > 1/2).
+        """
+        self.set_training_mode(False)
+        tensor, vectorized = self.obs_to_tensor(observation)
+        with torch.no_grad():
+            outputs = self.option_outputs(tensor)
+            options, _ = self.enter(outputs, state, episode_start, deterministic)
+            picked = torch.from_numpy(options).to(self.device)
+            distribution = self._distribution(outputs.parameters, picked)
+            actions: Any = distribution.get_actions(deterministic=deterministic)
+        actions = actions.cpu().numpy().reshape((-1, *(self.action_space.shape or ())))
+        if hasattr(self, "log_std"):
+            space: Any = self.action_space
+            actions = np.clip(actions, space.low, space.high)
+        return (actions if vectorized else actions.squeeze(axis=0)), (options,)
+
+    def enter(
+        self,
+        outputs: OptionOutputs,
+        state: Sequence[npt.NDArray[Any]] | None,
+        episode_start: npt.NDArray[Any] | None,
+        deterministic: bool,
+    ) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+        """Goes on with options or chooses new ones, by torch's random numbers.
+
+        Returns:
+            Options (batch,), and whether the running one terminated on entering, (batch,).
+        """
+        beta, log_probs = outputs.beta.cpu(), outputs.option_log_probs.cpu()
+        if self.allowed is not None:
+            log_probs = log_probs.masked_fill(~torch.from_numpy(self.allowed), -torch.inf)
+        chosen = log_probs.argmax(1)
+        if not deterministic:
+            chosen = torch.multinomial(log_probs.exp() + 1e-30 * log_probs.isfinite(), 1)[:, 0]
+        fresh = chosen.numpy()
+        if state is None:
+            return fresh, np.zeros(len(fresh), dtype=bool)
+        running = np.asarray(state[0], dtype=np.int64)
+        if running.shape != fresh.shape:
+            raise UserError(
+                f"state of {running.shape} for {len(fresh)} observations; pass on the state that "
+                "the last predict returned, or None"
+            )
+        ends = beta[torch.arange(len(running)), torch.from_numpy(running)]
+        ended = ends > 0.5 if deterministic else torch.rand(len(running)) < ends
+        starts = np.zeros(len(fresh), bool) if episode_start is None else np.asarray(episode_start)
+        terminated = ended.numpy() & ~starts.astype(bool)
+        return np.where(terminated | starts.astype(bool), fresh, running), terminated
+
+
+class OptionCnnPolicy(OptionPolicy):
+    """``CnnPolicy`` with K options: NatureCNN and the heads."""
+
+    def __init__(
+        self,
+        *args: Any,
+        features_extractor_class: type[BaseFeaturesExtractor] = NatureCNN,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, features_extractor_class=features_extractor_class, **kwargs)
+
+
+def _repeat(net: Any, count: int, gain: float | None) -> nn.Linear:
+    """Returns a layer with ``count`` heads like ``net``: itself, then others drawn as it was."""
+    heads = [net]
+    for _ in range(count - 1):
+        head = nn.Linear(net.in_features, net.out_features, device=net.weight.device)
+        if gain is not None:
+            ActorCriticPolicy.init_weights(head, gain=gain)
+        heads.append(head)
+    if count == 1:
+        return heads[0]
+    together = nn.Linear(net.in_features, count * net.out_features, device=net.weight.device)
+    with torch.no_grad():
+        together.weight.copy_(torch.cat([head.weight for head in heads]))
+        together.bias.copy_(torch.cat([head.bias for head in heads]))
+    return together
+
+
+def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
