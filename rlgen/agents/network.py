@@ -84,6 +84,7 @@ class ActorCriticNetwork:
         space = policy.observation_space
         self.packed: PackedNatureCNN | None = None
         self.towers: tuple[Tower, Tower] | None = None
+        self.one_hot = False
         self.stored_shape: tuple[int, ...] = space.shape or ()
         self.stored_dtype = torch.from_numpy(np.zeros(1, dtype=space.dtype)).dtype
         if PackedNatureCNN.fits(policy.features_extractor):
@@ -91,12 +92,19 @@ class ActorCriticNetwork:
             self.packed = PackedNatureCNN(policy.features_extractor, scale, dtype)  # type: ignore[arg-type]
             self.stored_shape, self.stored_dtype = self.packed.packed_shape, torch.uint8
         elif self._is_plain_mlp(space):
-            self.stored_shape = (int(np.prod(space.shape or ())),)
+            # Numbers of states are kept as SB3 feeds them to the network: one-hot.
+            self.one_hot = isinstance(space, spaces.Discrete)
+            width = (
+                int(space.n) if isinstance(space, spaces.Discrete) else np.prod(space.shape or ())
+            )
+            self.stored_shape = (int(width),)
             self.stored_dtype = torch.float32
             if policy.device.type == "cpu":
                 self.towers = self._read_towers()
 
     def _is_plain_mlp(self, space: spaces.Space) -> bool:
+        if isinstance(space, spaces.Discrete):
+            return type(self.policy.features_extractor) is FlattenExtractor
         return (
             isinstance(space, spaces.Box)
             and not (self.policy.normalize_images and is_image_space(space))
@@ -116,6 +124,10 @@ class ActorCriticNetwork:
         if self.packed is not None:
             source = torch.as_tensor(observations, device=out.device)
             self.packed.pack(source, out)
+        elif self.one_hot:
+            start = self.policy.observation_space.start  # type: ignore[attr-defined]
+            states = torch.as_tensor(observations - start, device=out.device)
+            out.zero_().scatter_(1, states.reshape(-1, 1), 1.0)
         else:
             out.copy_(torch.as_tensor(observations).reshape(out.shape))
 
@@ -177,6 +189,8 @@ class ActorCriticNetwork:
     ) -> torch.Tensor:
         if packed is not None:
             return packed(stored)
+        if self.one_hot:
+            return stored  # the preprocessing is done
         if self.dtype is torch.float32:
             context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         else:

@@ -132,13 +132,15 @@ def _play(
     model: BaseAlgorithm, env: VecEnv, max_steps: int, deterministic: bool
 ) -> Iterator[npt.NDArray[np.uint8]]:
     observations = env.reset()
+    state = None  # of recurrent policies, and the options of those that have some
+    starts = np.ones(1, dtype=bool)
     for _ in range(max_steps):
         frame = env.get_images()[0]
         if frame is None:
             raise UserError("no video: the environment draws no pictures")
         yield _visible(frame)
-        actions, _ = model.predict(observations, deterministic=deterministic)  # type: ignore[arg-type]
-        observations, _, _, infos = env.step(actions)
+        actions, state = model.predict(observations, state, starts, deterministic)  # type: ignore[arg-type]
+        observations, _, starts, infos = env.step(actions)
         if "episode" in infos[0]:
             return
 

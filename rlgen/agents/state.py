@@ -23,16 +23,18 @@ _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_r
 
 def training_state(model: OnPolicyAlgorithm) -> tuple[Tensors, dict[str, Any]]:
     """Returns the state of an agent: named tensors by file, and JSON values."""
-    moments, groups = optimizer_state(model.policy.optimizer)
+    optimizers = {
+        name: optimizer_state(optimizer) for name, optimizer in _optimizers(model).items()
+    }
     tensors: Tensors = {
         "policy": dict(model.policy.state_dict()),
-        "optimizer": moments,
+        **{name: moments for name, (moments, _) in optimizers.items()},
         "random": _random_tensors(),
     }
     state: dict[str, Any] = {
         "algorithm": type(model).__name__,
         "counters": {name: getattr(model, name) for name in _COUNTERS},
-        "optimizer_groups": groups,
+        **{f"{name}_groups": groups for name, (_, groups) in optimizers.items()},
         "generators": {
             name: generator_state(generator)
             for name, generator in getattr(model, "generators", {}).items()
@@ -68,7 +70,8 @@ def restore_training_state(
             "leave out agent= when resuming"
         )
     restore_policy(model, tensors)
-    restore_optimizer(model.policy.optimizer, tensors["optimizer"], state["optimizer_groups"])
+    for name, optimizer in _optimizers(model).items():
+        restore_optimizer(optimizer, tensors[name], state[f"{name}_groups"])
     for name, value in state["counters"].items():
         setattr(model, name, value)
     for name, value in state["generators"].items():
@@ -78,6 +81,12 @@ def restore_training_state(
         arrays = {name: tensor.numpy() for name, tensor in tensors["evolution"].items()}
         model.evolution.restore(state["evolution"], arrays)  # type: ignore[attr-defined]
         model.publish_gates()  # type: ignore[attr-defined]
+
+
+def _optimizers(model: OnPolicyAlgorithm) -> dict[str, torch.optim.Optimizer]:
+    """Returns the optimisers of an agent: SB3's, and that of terminations where there is one."""
+    own = getattr(model.policy, "option_optimizer", None)
+    return {"optimizer": model.policy.optimizer} | ({"option_optimizer": own} if own else {})
 
 
 def restore_policy(model: OnPolicyAlgorithm, tensors: Tensors) -> None:

@@ -33,8 +33,9 @@ def make_vec(
 ) -> VecEnv:
     """Builds ``n_envs`` copies of an environment, ready for any SB3 algorithm.
 
-    Atari runs on ale-py's native vector environment; other environments are stepped in this
-    process. ``infos[i]["episode"]`` holds the raw return and length of each ended episode.
+    Atari runs on ale-py's native vector environment, our own on theirs; other environments are
+    stepped one by one in this process. ``infos[i]["episode"]`` holds the raw return and length of
+    each ended episode.
 
     Args:
         env: A name that :func:`rlgen.envs.resolve_env` understands.
@@ -98,6 +99,8 @@ def _gym_vector(name: EnvName, n_envs: int, backend: str, kwargs: dict[str, Any]
     def make() -> gym.Env:
         return gym.make(name.id, disable_env_checker=True, **kwargs)
 
+    if backend == "auto" and name.id.startswith("rlgen/"):  # ours end episodes as SB3 wants
+        return gym.make_vec(name.id, n_envs, vectorization_mode="vector_entry_point", **kwargs)
     fns: list[Callable[[], gym.Env]] = [make for _ in range(n_envs)]
     if backend == "async":
         return AsyncVectorEnv(fns, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)

@@ -16,6 +16,7 @@ _FAMILY_BY_ENTRY = {
     "gymnasium.envs.box2d": "box2d",
     "gymnasium.envs.mujoco": "mujoco",
     "minatar": "minatar",
+    "rlgen.envs.four_rooms": "grid",
 }
 
 
@@ -67,15 +68,20 @@ def resolve_env(name: str) -> EnvName:
 
 
 def _with_version(name: str) -> str:
-    """Adds the newest registered version to a name without one."""
+    """Adds the newest registered version to a name without one, and ``rlgen/`` to our own."""
+    if f"rlgen/{name}" in gym.registry:
+        return f"rlgen/{name}"
     if name in gym.registry or "-v" in name:
         return name
-    versions = [
-        spec.version
-        for spec in gym.registry.values()
-        if spec.version is not None and spec.id.rsplit("-v", 1)[0] == name
-    ]
-    return f"{name}-v{max(versions)}" if versions else name
+    for bare in (name, f"rlgen/{name}"):  # ours need not be spelled out
+        versions = [
+            spec.version
+            for spec in gym.registry.values()
+            if spec.version is not None and spec.id.rsplit("-v", 1)[0] == bare
+        ]
+        if versions:
+            return f"{bare}-v{max(versions)}"
+    return name
 
 
 def _family(spec: EnvSpec) -> str:
