@@ -50,7 +50,9 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 TERMINATION_AT = ("next", "current")
-_NO_SLOW_ROAD = "{name} has no slow road, SB3 knows no options; leave out what asks for it: {reason}"
+_NO_SLOW_ROAD = (
+    "{name} has no slow road, SB3 knows no options; leave out what asks for it: {reason}"
+)
 _FLATTEN = "flatten them, for example by gymnasium.wrappers.FlattenObservation"
 
 
