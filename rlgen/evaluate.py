@@ -17,6 +17,9 @@ HELP = """usage: python -m rlgen.evaluate RUN [key=value ...]
   deterministic=false     take the most probable action instead of sampling
   which=best|last         the best model by evaluation, or the last checkpoint
   seed=0  max_steps=null  seed of the evaluation; steps after which an episode is cut
+  indicators=true         of agents with options: what each option does, in tables, pictures and
+                          a video, in RUN/options
+  record_steps=10000      steps on which indicators are computed
 
 A gated agent plays with the gates of its elite; the same weights with all gates open are scored
 beside it. Atari games begin with up to 30 no-ops and run over all lives.
@@ -34,6 +37,8 @@ class EvaluateOptions:
     which: str = "best"
     seed: int = 0
     max_steps: int | None = None
+    indicators: bool = False
+    record_steps: int = 10_000
     run_root: str = "runs"
 
 
@@ -52,6 +57,8 @@ def _work(arguments: list[str]) -> int:
     options = check_options(EvaluateOptions, [a for a in arguments if "=" in a])
     if options.episodes < 1:
         raise UserError(f"episodes={options.episodes} is too small; type episodes=1 or more")
+    if options.record_steps < 2:
+        raise UserError(f"record_steps={options.record_steps} is too small; type 2 or more")
     if options.which not in ("best", "last"):
         raise UserError(f"which={options.which!r} is unknown; allowed: best, last")
     folder = find_run(runs[0], Path(options.run_root))
@@ -93,6 +100,7 @@ def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) ->
             rows = {f"{name}, elite's gates": rows[name]}
             gates.elite.fill_(1.0)
             rows[f"{name}, all gates open"] = score(model, config, **play)
+        found = _study(model, config, folder, options) if options.indicators else []
     finally:
         env.close()
     table = Table(title=f"{config['env']} after {steps:,} steps, {options.episodes} episodes")
@@ -112,6 +120,65 @@ def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) ->
     console.print(table)
     if options.video:
         console.print(f"video: {path}")
+    for part in found:
+        console.print(part)
+
+
+def _study(model: Any, config: dict[str, Any], folder: Path, options: EvaluateOptions) -> list[Any]:
+    """Computes and draws the indicators of an agent's options; returns what is printed."""
+    from stable_baselines3.common.vec_env import sync_envs_normalization
+
+    from rlgen.agents.build import build_env
+    from rlgen.agents.option_critic.study import (
+        OptionBar,
+        record_options,
+        restricted_returns,
+        study_options,
+    )
+    from rlgen.agents.scoring import record_video
+    from rlgen.envs import resolve_env
+
+    env = build_env(config, training=False)
+    try:
+        if model.get_vec_normalize_env() is not None:
+            sync_envs_normalization(model.get_env(), env)
+        play = {"deterministic": options.deterministic}
+        record = record_options(model, env, options.record_steps, seed=options.seed, **play)
+        restricted = restricted_returns(model, env, options.episodes, **play)
+    finally:
+        env.close()
+    rooms = resolve_env(config["env"]).short == "FourRooms"
+    pictures = folder / "options"
+    numbers, of_options, drawn = study_options(record, pictures, rooms=rooms, seed=options.seed)
+    lines = [f"pictures: {', '.join(str(path) for path in drawn)}"]
+    try:
+        path = pictures / "options.mp4"
+        record_video(model, config, path, decorate=OptionBar(record.n_options), **play)
+        lines.append(f"video with the options below it: {path}")
+    except UserError as error:
+        lines.append(f"no video: {error}")
+    return [*_option_tables(numbers, of_options, restricted), *lines]
+
+
+def _option_tables(
+    numbers: dict[str, float], of_options: dict[str, Any], restricted: dict[str, Any]
+) -> list[Any]:
+    from rich.table import Table
+
+    columns = {name: values for name, values in of_options.items() if values.ndim == 1}
+    columns |= {f"return {k}": restricted[k] for k in ("only", "without") if k in restricted}
+    each = Table(title="each option")
+    summary = Table(title="all options (entropies and informations in nats)")
+    k = len(next(iter(columns.values())))
+    for name in ("", *map(str, range(k))):
+        each.add_column(name, justify="right" if name else "left")
+    for name, values in columns.items():
+        each.add_row(name.replace("_", " "), *(f"{value:.3g}" for value in values))
+    summary.add_column("indicator")
+    summary.add_column("value", justify="right")
+    for name, value in {**numbers, "return, all options": restricted["full"]}.items():
+        summary.add_row(name.replace("_", " "), f"{value:.4g}")
+    return [each, summary]
 
 
 if __name__ == "__main__":

@@ -194,3 +194,21 @@ def test_a_damaged_configuration_is_one_line(run, capsys):
     (run / "config.yaml").write_text("a: [1")
     assert main(["run"]) == 2
     assert capsys.readouterr().err.startswith("error: cannot read run/config.yaml: ")
+
+
+def test_indicators_of_options(cwd: Path, capsys: pytest.CaptureFixture[str]):
+    assert train(["agent=ppoc", "env=FourRooms", "preset=smoke", "run_dir=run"]) == 0
+    capsys.readouterr()
+    arguments = ["run", "episodes=2", "indicators=true", "record_steps=200", "max_steps=60"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    for name in ("share", "duration mean", "hellinger mean", "mi state option", "return only"):
+        assert name in out
+    made = {path.name for path in (cwd / "run" / "options").iterdir()}
+    assert made == {"distances.png", "timeline.png", "map.png", "options.mp4"}
+
+
+@pytest.mark.usefixtures("run")
+def test_indicators_need_options(capsys: pytest.CaptureFixture[str]):
+    assert main(["run", "indicators=true", "episodes=1"]) == 2
+    assert "G2PPO has no options; indicators=true is for" in capsys.readouterr().err

@@ -27,6 +27,8 @@ KINDS = {
     "ppo": ["agent=ppo", "env=CartPole-v1"],
     "a2c": ["agent=a2c", "env=CartPole-v1", "log_every=10"],
     "normalised": ["agent=g2n", "env=Pendulum-v1", "agent.normalize=true"],
+    "ppoc": ["agent=ppoc", "env=Pendulum-v1"],
+    "a2oc": ["agent=a2oc", "env=FourRooms", "log_every=10"],
     "slow road": ["agent=g2n", "env=CartPole-v1", "agent.fast=false"],
 }
 

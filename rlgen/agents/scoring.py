@@ -1,7 +1,7 @@
 """Scores and videos of a trained agent."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from rlgen.agents.build import build_env
 from rlgen.core.errors import MissingExtraError, UserError
 from rlgen.core.stats import bootstrap_interval
 from rlgen.envs import make_vec, resolve_env
+
+Frame = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def record_video(
     *,
     max_steps: int = 2000,
     deterministic: bool = False,
+    decorate: Callable[[Frame, Any], Frame] | None = None,
 ) -> int:
     """Writes one episode as a video, frame by frame.
 
@@ -95,6 +98,7 @@ def record_video(
         path: The .mp4 file; its folder is made.
         max_steps: Steps after which the recording stops.
         deterministic: Take the most probable action, instead of sampling.
+        decorate: Draws into a frame, given the policy's state after it.
 
     Returns:
         Number of frames.
@@ -117,8 +121,8 @@ def record_video(
     try:
         writer: Any
         with imageio.get_writer(temporary, format="FFMPEG", fps=rate, macro_block_size=2) as writer:
-            for frame in _play(model, env, max_steps, deterministic):
-                writer.append_data(frame)
+            for frame, state in _play(model, env, max_steps, deterministic):
+                writer.append_data(frame if decorate is None else decorate(frame, state))
                 frames += 1
     except gym.error.DependencyNotInstalled as error:
         raise MissingExtraError("a video of " + config["env"], "classic") from error
@@ -130,7 +134,7 @@ def record_video(
 
 def _play(
     model: BaseAlgorithm, env: VecEnv, max_steps: int, deterministic: bool
-) -> Iterator[npt.NDArray[np.uint8]]:
+) -> Iterator[tuple[Frame, Any]]:
     observations = env.reset()
     state = None  # of recurrent policies, and the options of those that have some
     starts = np.ones(1, dtype=bool)
@@ -138,8 +142,8 @@ def _play(
         frame = env.get_images()[0]
         if frame is None:
             raise UserError("no video: the environment draws no pictures")
-        yield _visible(frame)
         actions, state = model.predict(observations, state, starts, deterministic)  # type: ignore[arg-type]
+        yield _visible(frame), state
         observations, _, starts, infos = env.step(actions)
         if "episode" in infos[0]:
             return

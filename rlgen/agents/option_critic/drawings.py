@@ -85,7 +85,7 @@ def draw_option_map(record: OptionRecord, path: Path) -> Path:
     beta = np.array([np.bincount(cells, b, len(CELLS)) for b in record.beta.reshape(-1, k).T])
     beta /= np.maximum(visits, 1)
 
-    colors, white = _colors(k), np.full(3, 255.0)
+    colors, white = option_colors(k), np.full(3, 255.0)
     exclusive = (k * shares.max(0) - 1) / (k - 1) if k > 1 else np.ones(len(CELLS))
     best = _PALE + exclusive[:, None] * (colors[shares.argmax(0)] - _PALE)
     figure: Any = Figure(figsize=(max(6.0, 1.3 * k + 0.8), 7.4), layout="constrained")
@@ -130,7 +130,7 @@ def draw_timeline(record: OptionRecord, path: Path, steps: int = 400) -> Path:
     changes[0] = True
     first = np.flatnonzero(changes)
     lengths = np.diff(np.append(first, count))
-    for w, color in enumerate(_colors(k) / 255):
+    for w, color in enumerate(option_colors(k) / 255):
         mine = options[first] == w
         bars = list(zip(first[mine].tolist(), lengths[mine].tolist(), strict=True))
         upper.broken_barh(bars, (w - 0.4, 0.8), facecolors=[tuple(color)])
@@ -151,7 +151,7 @@ def draw_timeline(record: OptionRecord, path: Path, steps: int = 400) -> Path:
     return _save(figure, path)
 
 
-def _colors(count: int) -> Array:
+def option_colors(count: int) -> Array:
     """Returns colours of options, (count, 3) of 0 to 255; after 20 they repeat."""
     from matplotlib import colormaps
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, NatureCNN
@@ -218,15 +219,33 @@ class OptionPolicy(ActorCriticPolicy):
         tensor, vectorized = self.obs_to_tensor(observation)
         with torch.no_grad():
             outputs = self.option_outputs(tensor)
-            options, _ = self.enter(outputs, state, episode_start, deterministic)
+        actions, state, _ = self.act(outputs, state, episode_start, deterministic)
+        actions = self.within_bounds(actions)
+        return (actions if vectorized else actions.squeeze(axis=0)), state
+
+    def act(
+        self,
+        outputs: OptionOutputs,
+        state: Sequence[npt.NDArray[Any]] | None,
+        episode_start: npt.NDArray[Any] | None,
+        deterministic: bool,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...], npt.NDArray[np.bool_]]:
+        """Returns actions before they are clipped, the next state, and which options ended."""
+        options, terminated = self.enter(outputs, state, episode_start, deterministic)
+        with torch.no_grad():
             picked = torch.from_numpy(options).to(self.device)
             distribution = self._distribution(outputs.parameters, picked)
             actions: Any = distribution.get_actions(deterministic=deterministic)
         actions = actions.cpu().numpy().reshape((-1, *(self.action_space.shape or ())))
-        if hasattr(self, "log_std"):
-            space: Any = self.action_space
-            actions = np.clip(actions, space.low, space.high)
-        return (actions if vectorized else actions.squeeze(axis=0)), (options,)
+        return actions, (options,), terminated
+
+    def within_bounds(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Returns actions as environments take them: continuous ones clipped to their space."""
+        space = self.action_space
+        if not isinstance(space, spaces.Box):
+            return actions
+        clipped: npt.NDArray[Any] = np.clip(actions, space.low, space.high)
+        return clipped
 
     def enter(
         self,
