@@ -57,9 +57,9 @@ def test_options_that_never_end_last_an_episode(ours, arguments):
     options, tested = model._records["options"], model._records["tested"]
     assert not model._records["terminated"].any()
     kept = options[1:] == options[:-1]
-    assert kept[tested[1:]].all()
+    assert kept[tested[1:].astype(bool)].all()
     starts = model.rollout_buffer.episode_starts.astype(bool)
-    assert np.array_equal(starts, ~tested)
+    assert np.array_equal(starts, tested == 0)
 
 
 @pytest.mark.parametrize(("ours", "arguments"), OURS)
@@ -138,8 +138,7 @@ def termination_step(model: Any, values: list[float], cost: float) -> tuple[floa
     model.deliberation_cost = cost
     model._records["entered"][:] = 0
     model._records["tested"][:] = True
-    rows = {name: record.reshape(-1) for name, record in model._records.items()}
-    model._tables = {n: torch.from_numpy(r) for n, r in rows.items()}
+    model._table = torch.from_numpy(np.stack([r.reshape(-1) for r in model._records.values()]))
     batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
     before = model.policy.option_outputs(batch.observations).beta[:, 0].mean().item()
     loss = model.auxiliary_loss(model._evaluate(batch))["termination_loss"]
@@ -176,8 +175,7 @@ def test_greedy_values_never_lengthen_options_without_a_cost():
         "MlpPolicy", make_vec("CartPole-v1", 4, seed=0), seed=0, n_options=3, option_eps=0.0
     )
     model.collect_rollouts(*rollout_arguments(model))
-    rows = {name: record.reshape(-1) for name, record in model._records.items()}
-    model._tables = {n: torch.from_numpy(r) for n, r in rows.items()}
+    model._table = torch.from_numpy(np.stack([r.reshape(-1) for r in model._records.values()]))
     batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
     loss = model.auxiliary_loss(model._evaluate(batch))["termination_loss"]
     (grad,) = torch.autograd.grad(loss, model.policy.termination_net.bias)
@@ -289,8 +287,8 @@ def test_gradients_go_where_they_should():
         torch.nn.init.normal_(model.policy.termination_net.weight)
         torch.nn.init.normal_(model.policy.action_net.bias)
         model.collect_rollouts(*rollout_arguments(model))
-        rows = {name: record.reshape(-1) for name, record in model._records.items()}
-        model._tables = {n: torch.from_numpy(r) for n, r in rows.items()}
+        rows = [record.reshape(-1) for record in model._records.values()]
+        model._table = torch.from_numpy(np.stack(rows))
         batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
         terms = model.auxiliary_loss(model._evaluate(batch))
         policy = model.policy

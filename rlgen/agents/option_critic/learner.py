@@ -37,12 +37,12 @@ from rlgen.agents.on_policy import (
     AuxiliaryLoss,
     FastOnPolicy,
     PolicyOutputs,
-    clip_grad_norm,
     fuse,
 )
 from rlgen.agents.option_critic.hellinger import HellingerRegularizer, mean_hellinger
 from rlgen.agents.option_critic.network import OptionNetwork, head_under, select
 from rlgen.agents.option_critic.policy import OptionCnnPolicy, OptionOutputs, OptionPolicy
+from rlgen.agents.option_critic.terms import termination_loss
 from rlgen.agents.rollout import Minibatch
 from rlgen.core.errors import UserError
 
@@ -50,6 +50,7 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 TERMINATION_AT = ("next", "current")
+_RECORDED = ("options", "entered", "tested", "terminated")  # the fields of Entry
 _NO_SLOW_ROAD = (
     "{name} has no slow road, SB3 knows no options; leave out what asks for it: {reason}"
 )
@@ -61,12 +62,19 @@ class OptionedOutputs(PolicyOutputs):
     """Those of the options that acted, and beside them everything under every option.
 
     Attributes:
-        options: Option that acted, (batch,).
         heads: Everything under every option.
+        samples: What happened to options, :class:`Entry`'s fields as rows, int64 (4, batch).
+        mean_values: V_Omega(s), (batch,), held fixed.
     """
 
-    options: torch.Tensor = None  # type: ignore[assignment]  # follows fields with defaults
-    heads: OptionOutputs = None  # type: ignore[assignment]
+    heads: OptionOutputs = None  # type: ignore[assignment]  # follows fields with defaults
+    samples: torch.Tensor = None  # type: ignore[assignment]
+    mean_values: torch.Tensor = None  # type: ignore[assignment]
+
+    @property
+    def options(self) -> torch.Tensor:
+        """Option that acted, (batch,)."""
+        return self.samples[0]
 
 
 @dataclass(frozen=True)
@@ -196,12 +204,10 @@ class OptionLearner(FastOnPolicy):
         self.options = np.zeros(self.n_envs, dtype=np.int64)
         self._entry = None
         shape = (self.n_steps, self.n_envs)
-        integers = {name: np.zeros(shape, dtype=np.int64) for name in ("options", "entered")}
-        flags = {name: np.zeros(shape, dtype=bool) for name in ("tested", "terminated")}
-        self._records: dict[str, npt.NDArray[Any]] = {**integers, **flags}
+        self._records = {name: np.zeros(shape, dtype=np.int64) for name in _RECORDED}
 
     def _excluded_save_params(self) -> list[str]:
-        own = ["_own", "_records", "_entry", "_tables"]
+        own = ["_own", "_records", "_entry", "_table"]
         return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -274,56 +280,51 @@ class OptionLearner(FastOnPolicy):
 
     def train(self) -> None:
         """Updates the policy with the rollout just collected; see the algorithm's method."""
-        rows = {name: record.reshape(-1) for name, record in self._records.items()}
-        self._tables = {n: torch.from_numpy(r).to(self.device) for n, r in rows.items()}
+        rows = np.stack([self._records[name].reshape(-1) for name in _RECORDED])
+        self._table = torch.from_numpy(rows).to(self.device)
         super().train()
 
     def _evaluate(self, batch: Minibatch) -> OptionedOutputs:
-        heads = self.network.evaluate_all(batch.observations, self.detach_terminations)
-        options = self._tables["options"].index_select(0, batch.index)
+        heads = self.network.evaluate_all(batch.observations)
+        samples = self._table.index_select(1, batch.index)
+        options = samples[0]
+        # The options' rows among those of all options of all samples.
+        rows = torch.arange(len(options), device=options.device) * self.n_options + options
         head = head_under(self.policy, options)
-        log_prob, entropy = head.evaluate(select(heads.parameters, options), batch.actions)
+        acted = heads.parameters.flatten(0, 1).index_select(0, rows)
+        log_prob, entropy = head.evaluate(acted, batch.actions)
         return OptionedOutputs(
             policy=self.policy,
             batch=batch,
             parameters=heads.parameters,
-            values=heads.values.gather(1, options.unsqueeze(1)).squeeze(1),
+            values=heads.values.flatten().index_select(0, rows),
             log_prob=log_prob,
             entropy=entropy,
             latent_pi=heads.latent_pi,
             latent_vf=heads.latent_vf,
             option_values=heads.values,
-            options=options,
             heads=heads,
+            samples=samples,
+            mean_values=(heads.option_log_probs.exp() * heads.values.detach()).sum(1),
         )
 
     def auxiliary_loss(self, outputs: PolicyOutputs) -> dict[str, torch.Tensor]:
         """Adds the termination loss; see the module and the base class."""
         assert isinstance(outputs, OptionedOutputs)
-        heads, index = outputs.heads, outputs.batch.index
-        tested = self._tables["tested"].index_select(0, index)
-        options = outputs.options
-        if self.termination_at == "next":
-            options = self._tables["entered"].index_select(0, index)
-        values = heads.values.detach()
-        advantage = select(values, options) - self._mean_value(heads)
-        cost = advantage + self.deliberation_cost + self.termination_reg
-        loss = (tested * select(heads.beta, options) * cost).mean()
+        heads, samples = outputs.heads, outputs.samples
+        options = samples[1 if self.termination_at == "next" else 0]
+        values = heads.values.detach().gather(1, options.unsqueeze(1)).squeeze(1)
+        cost = values - outputs.mean_values + (self.deliberation_cost + self.termination_reg)
+        latent = heads.latent_vf.detach() if self.detach_terminations else heads.latent_vf
+        loss = termination_loss(latent, self.policy.termination_net, options, samples[2] * cost)
         return {**super().auxiliary_loss(outputs), "termination_loss": loss}
-
-    def _mean_value(self, heads: OptionOutputs) -> torch.Tensor:
-        """V_Omega(s), (batch,), held fixed."""
-        return (heads.option_log_probs.detach().exp() * heads.values.detach()).sum(1)
 
     def _descend(self, loss: torch.Tensor) -> None:
         for parameter in self._own:
             parameter.grad = None
+        # Only the other weights' gradient is clipped, so that they move as without options.
         super()._descend(loss)
-        # Clipped on their own, so that the other weights move as without options.
-        grads = [p.grad for p in self._own if p.grad is not None]
-        if grads:
-            clip_grad_norm(grads, self.max_grad_norm)
-            self.policy.option_optimizer.step()
+        self.policy.option_optimizer.step()
 
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate([self.policy.option_optimizer, self.policy.optimizer])
@@ -333,10 +334,11 @@ class OptionLearner(FastOnPolicy):
     def dump_logs(self, iteration: int = 0) -> None:
         """Logs SB3's values, and how the options of the last rollout were used."""
         options, terminated = self._records["options"], self._records["terminated"]
+        tested = self._records["tested"]
         shares = np.bincount(options.reshape(-1), minlength=self.n_options) / options.size
         used = shares[shares > 0]
         entropy = -(used * np.log(used)).sum() / max(np.log(self.n_options), 1e-9)
-        choices = terminated.sum() + (~self._records["tested"]).sum()
+        choices = terminated.sum() + (1 - tested).sum()
         self.logger.record("options/usage_entropy", float(entropy))
         self.logger.record("options/largest_share", float(shares.max()))
         self.logger.record("options/switch_rate", float(terminated.mean()))
@@ -349,7 +351,7 @@ class OptionLearner(FastOnPolicy):
         stored = self.rollout_buffer.stored.flatten(0, 1)
         stride = max(len(stored) // samples, 1)
         with torch.no_grad():
-            heads = self.network.evaluate_all(stored[::stride], True)
+            heads = self.network.evaluate_all(stored[::stride])
             log_std = getattr(self.policy, "log_std", None)
             return float(mean_hellinger(heads.parameters, log_std, eps=0.0).mean())
 

@@ -44,19 +44,18 @@ class OptionNetwork(ActorCriticNetwork):
         with torch.inference_mode():
             features = self._features(stored, self.packed.act if self.packed else None)
             outputs = policy.heads_of(*policy.mlp_extractor(features))
+        assert outputs.beta is not None
         tensors = (outputs.parameters, outputs.values, outputs.beta, outputs.option_log_probs)
         return cast(
             tuple[FloatArray, FloatArray, FloatArray, FloatArray],
             tuple(tensor.float().cpu().numpy() for tensor in tensors),
         )
 
-    def evaluate_all(self, stored: torch.Tensor, detach_terminations: bool) -> OptionOutputs:
-        """Returns everything under every option, differentiable.
+    def evaluate_all(self, stored: torch.Tensor) -> OptionOutputs:
+        """Returns parameters and values of every option, differentiable, and what is fixed.
 
-        Args:
-            stored: Observations as the rollout keeps them.
-            detach_terminations: Let the terminations train their own head alone. pi_Omega always
-                does.
+        Terminations are left out: their loss computes them; see
+        :mod:`rlgen.agents.option_critic.terms`. The policy over options is held fixed.
         """
         policy = self.policy
         if self.towers is not None:
@@ -64,22 +63,21 @@ class OptionNetwork(ActorCriticNetwork):
         else:
             latent_pi, latent_vf = policy.mlp_extractor(self.features(stored))
             parameters, values = policy.action_net(latent_pi), policy.value_net(latent_vf)
-        read_by_beta = latent_vf.detach() if detach_terminations else latent_vf
+        with torch.no_grad():
+            log_probs = policy.option_log_probs(latent_pi, values)
         return OptionOutputs(
             parameters.unflatten(1, (policy.n_options, -1)),
             values,
-            torch.sigmoid(policy.termination_net(read_by_beta)),
-            policy.option_log_probs(latent_pi.detach(), values.detach()),
+            None,
+            log_probs,
             latent_pi,
             latent_vf,
         )
 
 
-def select(parameters: Any, options: Any) -> Any:
+def select(values: npt.NDArray[Any], options: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Returns the rows of the options that act: (batch, K, ...) and (batch,) to (batch, ...)."""
-    if isinstance(parameters, torch.Tensor):
-        return parameters[torch.arange(len(options), device=options.device), options]
-    return parameters[np.arange(len(options)), options]
+    return values[np.arange(len(options)), options]
 
 
 def head_under(policy: OptionPolicy, options: Any) -> CategoricalHead | GaussianHead:

@@ -40,7 +40,7 @@ class OptionOutputs:
     Attributes:
         parameters: Logits or means of each option's actions, (batch, K, A).
         values: Q(s, w), (batch, K).
-        beta: Termination probabilities, (batch, K).
+        beta: Termination probabilities, (batch, K), where they were asked for.
         option_log_probs: log pi_Omega(w|s), (batch, K).
         latent_pi: What action and option heads read, (batch, width).
         latent_vf: What value and termination heads read, (batch, width).
@@ -48,7 +48,7 @@ class OptionOutputs:
 
     parameters: torch.Tensor
     values: torch.Tensor
-    beta: torch.Tensor
+    beta: torch.Tensor | None
     option_log_probs: torch.Tensor
     latent_pi: torch.Tensor
     latent_vf: torch.Tensor
@@ -259,26 +259,51 @@ class OptionPolicy(ActorCriticPolicy):
         Returns:
             Options (batch,), and whether the running one terminated on entering, (batch,).
         """
-        beta, log_probs = outputs.beta.cpu(), outputs.option_log_probs.cpu()
-        if self.allowed is not None:
-            log_probs = log_probs.masked_fill(~torch.from_numpy(self.allowed), -torch.inf)
-        chosen = log_probs.argmax(1)
-        if not deterministic:
-            chosen = torch.multinomial(log_probs.exp() + 1e-30 * log_probs.isfinite(), 1)[:, 0]
-        fresh = chosen.numpy()
-        if state is None:
-            return fresh, np.zeros(len(fresh), dtype=bool)
-        running = np.asarray(state[0], dtype=np.int64)
-        if running.shape != fresh.shape:
-            raise UserError(
-                f"state of {running.shape} for {len(fresh)} observations; pass on the state that "
-                "the last predict returned, or None"
-            )
-        ends = beta[torch.arange(len(running)), torch.from_numpy(running)]
-        ended = ends > 0.5 if deterministic else torch.rand(len(running)) < ends
-        starts = np.zeros(len(fresh), bool) if episode_start is None else np.asarray(episode_start)
-        terminated = ended.numpy() & ~starts.astype(bool)
-        return np.where(terminated | starts.astype(bool), fresh, running), terminated
+        return enter_options(outputs, state, episode_start, deterministic, self.allowed)
+
+
+def enter_options(
+    outputs: OptionOutputs,
+    state: Sequence[npt.NDArray[Any]] | None,
+    episode_start: npt.NDArray[Any] | None,
+    deterministic: bool,
+    allowed: npt.NDArray[np.bool_] | None = None,
+) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Goes on with options or chooses new ones, by torch's random numbers.
+
+    Args:
+        outputs: What a policy says of the states.
+        state: The running options, ``(options,)``, or None: all are chosen.
+        episode_start: Where an option must be chosen anew, bool (batch,).
+        deterministic: Take the most probable option and termination (beta > 1/2).
+        allowed: Options that may be chosen, bool (K,), or None for all.
+
+    Returns:
+        Options (batch,), and whether the running one terminated on entering, (batch,).
+
+    Raises:
+        UserError: If the state is of another number of observations.
+    """
+    beta, log_probs = outputs.beta.cpu(), outputs.option_log_probs.cpu()
+    if allowed is not None:
+        log_probs = log_probs.masked_fill(~torch.from_numpy(allowed), -torch.inf)
+    chosen = log_probs.argmax(1)
+    if not deterministic:
+        chosen = torch.multinomial(log_probs.exp() + 1e-30 * log_probs.isfinite(), 1)[:, 0]
+    fresh = chosen.numpy()
+    if state is None:
+        return fresh, np.zeros(len(fresh), dtype=bool)
+    running = np.asarray(state[0], dtype=np.int64)
+    if running.shape != fresh.shape:
+        raise UserError(
+            f"state of {running.shape} for {len(fresh)} observations; pass on the state that "
+            "the last predict returned, or None"
+        )
+    ends = beta[torch.arange(len(running)), torch.from_numpy(running)]
+    ended = ends > 0.5 if deterministic else torch.rand(len(running)) < ends
+    starts = np.zeros(len(fresh), bool) if episode_start is None else np.asarray(episode_start)
+    terminated = ended.numpy() & ~starts.astype(bool)
+    return np.where(terminated | starts.astype(bool), fresh, running), terminated
 
 
 class OptionCnnPolicy(OptionPolicy):

@@ -13,6 +13,7 @@ import torch
 
 from rlgen.agents.on_policy import PolicyOutputs
 from rlgen.agents.option_critic.learner import OptionedOutputs, OptionLearner
+from rlgen.agents.option_critic.terms import option_policy_loss
 from rlgen.agents.ppo import PPO
 from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import UserError
@@ -60,16 +61,19 @@ class PPOC(OptionLearner, PPO):
         terms = super().auxiliary_loss(outputs)
         if self.n_options == 1:
             return terms
-        heads, index = outputs.heads, outputs.batch.index
-        tables = self._tables
-        chose = ~tables["tested"].index_select(0, index)
-        chose |= tables["terminated"].index_select(0, index)
-        log_probs = heads.option_log_probs
-        advantage = outputs.batch.returns - self._mean_value(heads)
+        heads, samples = outputs.heads, outputs.samples
+        assert self.policy.option_net is not None
+        advantage = outputs.batch.returns - outputs.mean_values
         if self.normalize_advantage:
             # In the units of the actions' advantages; the sign is that of A_Omega.
             advantage = advantage / (outputs.batch.advantages.std() + 1e-8)
-        chosen = log_probs.gather(1, outputs.options.unsqueeze(1)).squeeze(1)
-        entropy = -(log_probs.exp() * log_probs).sum(1)
-        gain = chose * (chosen * advantage + self.option_ent_coef * entropy)
-        return {**terms, "option_policy_loss": -gain.mean()}
+        loss = option_policy_loss(
+            heads.latent_pi.detach(),
+            self.policy.option_net,
+            heads.option_log_probs,
+            outputs.options,
+            advantage,
+            1 - samples[2] + samples[3],  # not tested, or terminated
+            self.option_ent_coef,
+        )
+        return {**terms, "option_policy_loss": loss}
