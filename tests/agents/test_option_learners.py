@@ -130,6 +130,12 @@ def test_values_are_those_of_the_options_that_acted(ours, arguments):
     )
 
 
+def fill_table(model: Any) -> None:
+    """What ``train`` does before its gradient steps."""
+    rows = [record.reshape(-1) for record in model._records.values()]
+    model._table = [np.stack(rows[:2]), np.stack(rows[2:]).astype(np.float32)]
+
+
 def termination_step(model: Any, values: list[float], cost: float) -> tuple[float, float]:
     """One descent step on the termination loss alone; beta of option 0 before and after."""
     with torch.no_grad():
@@ -138,7 +144,7 @@ def termination_step(model: Any, values: list[float], cost: float) -> tuple[floa
     model.deliberation_cost = cost
     model._records["entered"][:] = 0
     model._records["tested"][:] = True
-    model._table = torch.from_numpy(np.stack([r.reshape(-1) for r in model._records.values()]))
+    fill_table(model)
     batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
     before = model.policy.option_outputs(batch.observations).beta[:, 0].mean().item()
     loss = model.auxiliary_loss(model._evaluate(batch))["termination_loss"]
@@ -175,7 +181,7 @@ def test_greedy_values_never_lengthen_options_without_a_cost():
         "MlpPolicy", make_vec("CartPole-v1", 4, seed=0), seed=0, n_options=3, option_eps=0.0
     )
     model.collect_rollouts(*rollout_arguments(model))
-    model._table = torch.from_numpy(np.stack([r.reshape(-1) for r in model._records.values()]))
+    fill_table(model)
     batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
     loss = model.auxiliary_loss(model._evaluate(batch))["termination_loss"]
     (grad,) = torch.autograd.grad(loss, model.policy.termination_net.bias)
@@ -287,8 +293,7 @@ def test_gradients_go_where_they_should():
         torch.nn.init.normal_(model.policy.termination_net.weight)
         torch.nn.init.normal_(model.policy.action_net.bias)
         model.collect_rollouts(*rollout_arguments(model))
-        rows = [record.reshape(-1) for record in model._records.values()]
-        model._table = torch.from_numpy(np.stack(rows))
+        fill_table(model)
         batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
         terms = model.auxiliary_loss(model._evaluate(batch))
         policy = model.policy

@@ -21,9 +21,11 @@ from torch import distributions as td
 from torch.nn import functional as F
 
 from rlgen.agents.on_policy import PolicyOutputs
+from rlgen.agents.option_critic.terms import hellinger_loss
 from rlgen.core.errors import UserError
 
 _LOG_2 = math.log(2.0)
+_EPS = 1e-8  # eps_h of the specification
 
 
 def hellinger_categorical(
@@ -193,7 +195,7 @@ def mean_hellinger(
     log_std: torch.Tensor | None = None,
     *,
     power: int = 1,
-    eps: float = 1e-8,
+    eps: float = _EPS,
 ) -> torch.Tensor:
     """Returns Hbar(s) = 2 / (K (K - 1)) sum_{i<j} H(pi_i(.|s), pi_j(.|s))^power.
 
@@ -210,39 +212,9 @@ def mean_hellinger(
     k = parameters.shape[1]
     if k == 1:
         return parameters.new_zeros(len(parameters))
-    if log_std is None and power == 1 and eps > 0:
-        means: torch.Tensor = _MeanOfCategoricals.apply(parameters, eps)
-        return means
     i, j = torch.triu_indices(k, k, offset=1, device=parameters.device)
     distances = _of_pairs(parameters, log_std, i, j, eps)
     return (distances if power == 1 else distances.square()).mean(1)
-
-
-class _MeanOfCategoricals(torch.autograd.Function):
-    """Hbar of categorical policies as one node of the graph: written out it would have ten.
-
-    With S = sqrt(p), H_ij^2 = |S_i - S_j|^2 / 2 + eps and the weights W_ij = 1 / (K (K - 1) H_ij)
-    of pairs i != j, dHbar/dS_i = sum_j W_ij (S_i - S_j).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, eps: float) -> torch.Tensor:
-        k = logits.shape[1]
-        roots = torch.exp(0.5 * F.log_softmax(logits, dim=-1))
-        apart = roots.unsqueeze(2) - roots.unsqueeze(1)
-        distances = torch.sqrt_(apart.square_().sum(-1).mul_(0.5).add_(eps))
-        ctx.save_for_backward(roots, distances)
-        # The diagonal holds sqrt(eps) K times.
-        return (distances.sum((1, 2)) - k * eps**0.5) / (k * (k - 1))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        roots, distances = ctx.saved_tensors
-        k = roots.shape[1]
-        weights = grads[0].view(-1, 1, 1) / (k * (k - 1) * distances)  # S_i - S_i = 0 anyway
-        to_roots = weights.sum(2, keepdim=True) * roots - weights @ roots
-        to_logs = 0.5 * roots * to_roots
-        return to_logs - roots.square() * to_logs.sum(-1, keepdim=True), None
 
 
 def _of_pairs(
@@ -327,5 +299,7 @@ class HellingerRegularizer:
         log_std = getattr(policy, "log_std", None)
         if log_std is not None and not self.std_grad:
             log_std = log_std.detach()
+        if log_std is None and self.power == 1:
+            return {"hellinger_loss": hellinger_loss(parameters, self.coef, _EPS)}
         distance = mean_hellinger(parameters, log_std, power=self.power).mean()
         return {"hellinger_loss": -self.coef * distance}

@@ -42,7 +42,14 @@ from rlgen.agents.on_policy import (
 from rlgen.agents.option_critic.hellinger import HellingerRegularizer, mean_hellinger
 from rlgen.agents.option_critic.network import OptionNetwork, head_under, select
 from rlgen.agents.option_critic.policy import OptionCnnPolicy, OptionOutputs, OptionPolicy
-from rlgen.agents.option_critic.terms import termination_loss
+from rlgen.agents.option_critic.terms import (
+    Array,
+    array_of,
+    one_hot,
+    row_dot,
+    tensor_of,
+    termination_loss,
+)
 from rlgen.agents.rollout import Minibatch
 from rlgen.core.errors import UserError
 
@@ -58,26 +65,6 @@ _FLATTEN = "flatten them, for example by gymnasium.wrappers.FlattenObservation"
 
 
 @dataclass(frozen=True)
-class OptionedOutputs(PolicyOutputs):
-    """Those of the options that acted, and beside them everything under every option.
-
-    Attributes:
-        heads: Everything under every option.
-        samples: What happened to options, :class:`Entry`'s fields as rows, int64 (4, batch).
-        mean_values: V_Omega(s), (batch,), held fixed.
-    """
-
-    heads: OptionOutputs = None  # type: ignore[assignment]  # follows fields with defaults
-    samples: torch.Tensor = None  # type: ignore[assignment]
-    mean_values: torch.Tensor = None  # type: ignore[assignment]
-
-    @property
-    def options(self) -> torch.Tensor:
-        """Option that acted, (batch,)."""
-        return self.samples[0]
-
-
-@dataclass(frozen=True)
 class Entry:
     """What happened to options on entering states; axis 0 is the environments.
 
@@ -88,10 +75,26 @@ class Entry:
         terminated: Where it did.
     """
 
-    options: IntArray
-    entered: IntArray
-    tested: BoolArray
-    terminated: BoolArray
+    options: Array
+    entered: Array
+    tested: Array
+    terminated: Array
+
+
+@dataclass(frozen=True)
+class OptionedOutputs(PolicyOutputs):
+    """Those of the options that acted, and beside them everything under every option.
+
+    Attributes:
+        heads: Everything under every option.
+        samples: What happened to options, with flags as numbers. This and the next hold arrays of
+            :mod:`rlgen.agents.option_critic.terms`.
+        mean_values: V_Omega(s), (batch,).
+    """
+
+    heads: OptionOutputs = None  # type: ignore[assignment]  # follows fields with defaults
+    samples: Entry = None  # type: ignore[assignment]
+    mean_values: Array = None
 
 
 class OptionLearner(FastOnPolicy):
@@ -264,14 +267,14 @@ class OptionLearner(FastOnPolicy):
         _, values, beta, option_log_probs = self.network.act_all(stored)
         self._entry = entry = self._enter(beta, option_log_probs, dones)
         self._charge(entry)
-        mean = (np.exp(option_log_probs) * values).sum(axis=1)
+        mean = _mean_values(option_log_probs, values)
         return np.where(entry.terminated, mean, select(values, entry.options))
 
     def _values_where_cut(self, stored: torch.Tensor, envs: list[int]) -> FloatArray:
         """U(w, s') = (1 - beta_w(s')) Q(s', w) + beta_w(s') V_Omega(s')."""
         _, values, beta, option_log_probs = self.network.act_all(stored)
         options = self.options[envs]
-        mean = (np.exp(option_log_probs) * values).sum(axis=1)
+        mean = _mean_values(option_log_probs, values)
         ends = select(beta, options)
         upon_arrival: FloatArray = (1 - ends) * select(values, options) + ends * mean
         return upon_arrival
@@ -280,17 +283,22 @@ class OptionLearner(FastOnPolicy):
 
     def train(self) -> None:
         """Updates the policy with the rollout just collected; see the algorithm's method."""
-        rows = np.stack([self._records[name].reshape(-1) for name in _RECORDED])
-        self._table = torch.from_numpy(rows).to(self.device)
+        rows = {name: self._records[name].reshape(-1) for name in _RECORDED}
+        numbers = np.stack([rows["options"], rows["entered"]])
+        flags = np.stack([rows["tested"], rows["terminated"]]).astype(np.float32)
+        self._table = [array_of(torch.from_numpy(t).to(self.device)) for t in (numbers, flags)]
         super().train()
 
     def _evaluate(self, batch: Minibatch) -> OptionedOutputs:
         heads = self.network.evaluate_all(batch.observations)
-        samples = self._table.index_select(1, batch.index)
-        options = samples[0]
+        index = array_of(batch.index)
+        options, entered, tested, terminated = (
+            row for part in self._table for row in part[:, index]
+        )
+        acting = tensor_of(options)
         # The options' rows among those of all options of all samples.
-        rows = torch.arange(len(options), device=options.device) * self.n_options + options
-        head = head_under(self.policy, options)
+        rows = torch.arange(len(acting), device=acting.device) * self.n_options + acting
+        head = head_under(self.policy, acting)
         acted = heads.parameters.flatten(0, 1).index_select(0, rows)
         log_prob, entropy = head.evaluate(acted, batch.actions)
         return OptionedOutputs(
@@ -304,19 +312,20 @@ class OptionLearner(FastOnPolicy):
             latent_vf=heads.latent_vf,
             option_values=heads.values,
             heads=heads,
-            samples=samples,
-            mean_values=(heads.option_log_probs.exp() * heads.values.detach()).sum(1),
+            samples=Entry(options, entered, tested, terminated),
+            mean_values=_mean_values(array_of(heads.option_log_probs), array_of(heads.values)),
         )
 
     def auxiliary_loss(self, outputs: PolicyOutputs) -> dict[str, torch.Tensor]:
         """Adds the termination loss; see the module and the base class."""
         assert isinstance(outputs, OptionedOutputs)
         heads, samples = outputs.heads, outputs.samples
-        options = samples[1 if self.termination_at == "next" else 0]
-        values = heads.values.detach().gather(1, options.unsqueeze(1)).squeeze(1)
-        cost = values - outputs.mean_values + (self.deliberation_cost + self.termination_reg)
+        at_next = self.termination_at == "next"
+        asked = one_hot(samples.entered if at_next else samples.options, self.n_options)
+        advantage = row_dot(asked, array_of(heads.values)) - outputs.mean_values
+        cost = samples.tested * (advantage + (self.deliberation_cost + self.termination_reg))
         latent = heads.latent_vf.detach() if self.detach_terminations else heads.latent_vf
-        loss = termination_loss(latent, self.policy.termination_net, options, samples[2] * cost)
+        loss = termination_loss(latent, self.policy.termination_net, asked, cost)
         return {**super().auxiliary_loss(outputs), "termination_loss": loss}
 
     def _descend(self, loss: torch.Tensor) -> None:
@@ -354,6 +363,12 @@ class OptionLearner(FastOnPolicy):
             heads = self.network.evaluate_all(stored[::stride])
             log_std = getattr(self.policy, "log_std", None)
             return float(mean_hellinger(heads.parameters, log_std, eps=0.0).mean())
+
+
+def _mean_values(option_log_probs: Array, values: Array) -> Array:
+    """V_Omega(s) = sum_w pi_Omega(w|s) Q(s, w), (batch,)."""
+    probs = option_log_probs.exp() if torch.is_tensor(values) else np.exp(option_log_probs)
+    return row_dot(probs, values)
 
 
 def _check_space(name: str, kind: str, space: spaces.Space) -> None:

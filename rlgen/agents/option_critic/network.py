@@ -9,6 +9,7 @@ import torch
 from rlgen.agents.heads import CategoricalHead, GaussianHead
 from rlgen.agents.network import ActorCriticNetwork
 from rlgen.agents.option_critic.policy import OptionOutputs, OptionPolicy
+from rlgen.agents.option_critic.terms import array_of, log_greedy, log_softmax, tensor_of
 from rlgen.nets.towers import two_towers
 
 FloatArray = npt.NDArray[np.float32]
@@ -37,9 +38,9 @@ class OptionNetwork(ActorCriticNetwork):
             values, critic_kept = critic.forward_keeping(x, {})
             beta = _sigmoid(_linear(critic_kept[-1], *self._termination_head))
             if self._option_head is not None:
-                log_probs = _log_softmax(_linear(actor_kept[-1], *self._option_head))
+                log_probs = log_softmax(_linear(actor_kept[-1], *self._option_head))
             else:
-                log_probs = _log_greedy(values, policy.option_eps)
+                log_probs = log_greedy(values, policy.option_eps)
             return parameters.reshape(len(x), policy.n_options, -1), values, beta, log_probs
         with torch.inference_mode():
             features = self._features(stored, self.packed.act if self.packed else None)
@@ -63,13 +64,16 @@ class OptionNetwork(ActorCriticNetwork):
         else:
             latent_pi, latent_vf = policy.mlp_extractor(self.features(stored))
             parameters, values = policy.action_net(latent_pi), policy.value_net(latent_vf)
-        with torch.no_grad():
-            log_probs = policy.option_log_probs(latent_pi, values)
+        if policy.option_net is not None:
+            head = map(array_of, (policy.option_net.weight.T, policy.option_net.bias))
+            log_probs = log_softmax(_linear(array_of(latent_pi), *head))
+        else:
+            log_probs = log_greedy(array_of(values), policy.option_eps)
         return OptionOutputs(
             parameters.unflatten(1, (policy.n_options, -1)),
             values,
             None,
-            log_probs,
+            tensor_of(log_probs),
             latent_pi,
             latent_vf,
         )
@@ -98,26 +102,10 @@ def _arrays(layer: torch.nn.Linear) -> tuple[FloatArray, FloatArray]:
     return layer.weight.detach().numpy().T, layer.bias.detach().numpy()
 
 
-def _linear(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
-    product: FloatArray = x @ weight + bias
-    return product
+def _linear(x: Any, weight: Any, bias: Any) -> Any:
+    return x @ weight + bias
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:
     half: FloatArray = 0.5 * (1 + np.tanh(0.5 * x))
     return half
-
-
-def _log_softmax(x: FloatArray) -> FloatArray:
-    shifted = x - x.max(axis=1, keepdims=True)
-    logs: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return logs
-
-
-def _log_greedy(values: FloatArray, eps: float) -> FloatArray:
-    k = values.shape[1]
-    probs = np.full_like(values, eps / k)
-    probs[np.arange(len(values)), values.argmax(axis=1)] += 1 - eps
-    with np.errstate(divide="ignore"):
-        logs: FloatArray = np.log(probs)
-    return logs

@@ -41,7 +41,7 @@ class OptionOutputs:
         parameters: Logits or means of each option's actions, (batch, K, A).
         values: Q(s, w), (batch, K).
         beta: Termination probabilities, (batch, K), where they were asked for.
-        option_log_probs: log pi_Omega(w|s), (batch, K).
+        option_log_probs: log pi_Omega(w|s), (batch, K); held fixed in training.
         latent_pi: What action and option heads read, (batch, width).
         latent_vf: What value and termination heads read, (batch, width).
     """
@@ -284,6 +284,7 @@ def enter_options(
     Raises:
         UserError: If the state is of another number of observations.
     """
+    assert outputs.beta is not None
     beta, log_probs = outputs.beta.cpu(), outputs.option_log_probs.cpu()
     if allowed is not None:
         log_probs = log_probs.masked_fill(~torch.from_numpy(allowed), -torch.inf)

@@ -13,7 +13,7 @@ import torch
 
 from rlgen.agents.on_policy import PolicyOutputs
 from rlgen.agents.option_critic.learner import OptionedOutputs, OptionLearner
-from rlgen.agents.option_critic.terms import option_policy_loss
+from rlgen.agents.option_critic.terms import array_of, one_hot, option_policy_loss
 from rlgen.agents.ppo import PPO
 from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import UserError
@@ -63,17 +63,18 @@ class PPOC(OptionLearner, PPO):
             return terms
         heads, samples = outputs.heads, outputs.samples
         assert self.policy.option_net is not None
-        advantage = outputs.batch.returns - outputs.mean_values
+        batch = outputs.batch
+        advantage = array_of(batch.returns) - outputs.mean_values
         if self.normalize_advantage:
             # In the units of the actions' advantages; the sign is that of A_Omega.
-            advantage = advantage / (outputs.batch.advantages.std() + 1e-8)
+            advantage = advantage / (array_of(batch.advantages).std() + 1e-8)
         loss = option_policy_loss(
-            heads.latent_pi.detach(),
+            heads.latent_pi,
             self.policy.option_net,
-            heads.option_log_probs,
-            outputs.options,
+            array_of(heads.option_log_probs),
+            one_hot(samples.options, self.n_options),
             advantage,
-            1 - samples[2] + samples[3],  # not tested, or terminated
+            1 - samples.tested + samples.terminated,
             self.option_ent_coef,
         )
         return {**terms, "option_policy_loss": loss}
