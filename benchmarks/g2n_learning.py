@@ -18,20 +18,16 @@ episodes in the last tenth of the training, and the return of a final evaluation
 over seeds with 95 % bootstrap interval, and the paired difference to the base.
 """
 
-import json
-import subprocess
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+from paired_runs import FIGURES, cell, folder_of, summary, train
 
 from rlgen.core.compose import check_options
-from rlgen.core.curves import draw_groups, read_episodes, smooth
-from rlgen.core.stats import bootstrap_interval
+from rlgen.core.curves import draw_groups
 
 RANDOM = ("agent.selection=uniform", "agent.elitism=false")
 FAMILIES = {
@@ -68,46 +64,15 @@ def variants(options: StudyOptions, family: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def folder_of(options: StudyOptions, label: str, seed: int) -> Path:
+def folder(options: StudyOptions, label: str, seed: int) -> Path:
     """Returns the run folder of a variant and seed."""
-    slug = "".join(c if c.isalnum() else "-" for c in f"{options.env}-{label}").lower()
-    return Path(options.out) / slug / f"seed{seed}"
-
-
-def train(options: StudyOptions, label: str, args: Sequence[str], steps: int, seed: int) -> None:
-    """Runs one training command, unless its result is there."""
-    folder = folder_of(options, label, seed)
-    if (folder / "result.json").exists():
-        return
-    command = [sys.executable, "-m", "rlgen.train", *args, f"env={options.env}", f"seed={seed}"]
-    command += [f"total_timesteps={steps}", f"run_dir={folder}", "threads=1", "device=cpu"]
-    command += ["eval_every=0", "video=false", f"eval_episodes={options.eval_episodes}"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    print(f"{label} seed {seed}: {summary(folder)}", flush=True)
-
-
-FIGURES = ("mean of the curve", "last tenth", "evaluation")
-
-
-def summary(folder: Path) -> tuple[float, ...]:
-    """Returns the figures of a run, in the order of ``FIGURES``."""
-    steps, returns = read_episodes(folder)
-    curve = smooth(steps, returns, np.linspace(steps[0], steps[-1], 500), window=20)
-    late = returns[steps > 0.9 * steps[-1]]
-    result = json.loads((folder / "result.json").read_text())
-    return tuple(round(float(np.mean(v)), 2) for v in (curve, late, result["returns"]))
-
-
-def cell(values: npt.NDArray[np.float64]) -> str:
-    """Formats a mean with its bootstrap interval."""
-    low, high = bootstrap_interval(values)
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+    return folder_of(options.out, options.env, label, seed)
 
 
 def report(options: StudyOptions, family: str, labels: list[str]) -> list[str]:
     """Returns the lines of a Markdown table of one family."""
     scores = {
-        label: np.array([summary(folder_of(options, label, s)) for s in range(options.seeds)])
+        label: np.array([summary(folder(options, label, s)) for s in range(options.seeds)])
         for label in labels
     }
     base = scores[labels[0]]
@@ -135,13 +100,15 @@ def main() -> None:
         steps = options.steps_ppo if family == "ppo" else options.steps_a2c
         for seed in range(options.seeds):
             for label, args in variants(options, family).items():
-                jobs.append((options, label, args, steps, seed))
+                named = [*args, f"env={options.env}", f"seed={seed}", f"total_timesteps={steps}"]
+                named.append(f"eval_episodes={options.eval_episodes}")
+                jobs.append((folder(options, label, seed), named))
     with ThreadPoolExecutor(options.jobs) as pool:
         for future in [pool.submit(train, *job) for job in jobs]:
             future.result()
     for family in options.families.split("+"):
         labels = list(variants(options, family))
-        runs = {lab: [folder_of(options, lab, s) for s in range(options.seeds)] for lab in labels}
+        runs = {lab: [folder(options, lab, s) for s in range(options.seeds)] for lab in labels}
         name = options.env.replace("/", "-").lower()
         picture = Path(options.out) / f"{name}-{family}.png"
         draw_groups(runs, picture)

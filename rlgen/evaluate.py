@@ -1,5 +1,6 @@
 """``python -m rlgen.evaluate RUN``: score a trained agent, and film it."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ HELP = """usage: python -m rlgen.evaluate RUN [key=value ...]
   deterministic=false     take the most probable action instead of sampling
   which=best|last         the best model by evaluation, or the last checkpoint
   seed=0  max_steps=null  seed of the evaluation; steps after which an episode is cut
-  indicators=true         of agents with options: what each option does, in tables, pictures and
-                          a video, in RUN/options
+  indicators=true         of agents with options: what each option does, in tables and pictures,
+                          in RUN/options; a video has the options of its last steps below it
   record_steps=10000      steps on which indicators are computed
 
 A gated agent plays with the gates of its elite; the same weights with all gates open are scored
@@ -79,6 +80,7 @@ def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) ->
     from rich.table import Table
 
     from rlgen.agents.build import build_agent, build_env
+    from rlgen.agents.option_critic.drawings import option_bar
     from rlgen.agents.scoring import record_video, score
     from rlgen.agents.session import load_trained
 
@@ -94,7 +96,14 @@ def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) ->
         rows = {name: score(model, config, **play)}
         if options.video:
             path = folder / "video" / "evaluation.mp4"
-            record_video(model, config, path, deterministic=options.deterministic)
+            k = getattr(model.policy, "n_options", 0)
+            record_video(
+                model,
+                config,
+                path,
+                deterministic=options.deterministic,
+                decorate=option_bar(k) if k else None,
+            )
         gates = getattr(model, "gates", None)
         if gates is not None:
             rows = {f"{name}, elite's gates": rows[name]}
@@ -130,12 +139,11 @@ def _study(model: Any, config: dict[str, Any], folder: Path, options: EvaluateOp
 
     from rlgen.agents.build import build_env
     from rlgen.agents.option_critic.study import (
-        OptionBar,
         record_options,
         restricted_returns,
         study_options,
     )
-    from rlgen.agents.scoring import record_video
+    from rlgen.core.run import write_text
     from rlgen.envs import resolve_env
 
     env = build_env(config, training=False)
@@ -150,14 +158,12 @@ def _study(model: Any, config: dict[str, Any], folder: Path, options: EvaluateOp
     rooms = resolve_env(config["env"]).short == "FourRooms"
     pictures = folder / "options"
     numbers, of_options, drawn = study_options(record, pictures, rooms=rooms, seed=options.seed)
-    lines = [f"pictures: {', '.join(str(path) for path in drawn)}"]
-    try:
-        path = pictures / "options.mp4"
-        record_video(model, config, path, decorate=OptionBar(record.n_options), **play)
-        lines.append(f"video with the options below it: {path}")
-    except UserError as error:
-        lines.append(f"no video: {error}")
-    return [*_option_tables(numbers, of_options, restricted), *lines]
+    numbers["return_all_options"] = restricted["full"]
+    numbers["return_one_option"] = float(restricted["only"].mean())
+    write_text(pictures / "indicators.json", json.dumps(numbers, indent=1) + "\n")
+    shown = ", ".join(str(path) for path in drawn)
+    tables = _option_tables(numbers, of_options, restricted)
+    return [*tables, f"pictures: {shown}; figures: {pictures / 'indicators.json'}"]
 
 
 def _option_tables(
@@ -176,7 +182,7 @@ def _option_tables(
         each.add_row(name.replace("_", " "), *(f"{value:.3g}" for value in values))
     summary.add_column("indicator")
     summary.add_column("value", justify="right")
-    for name, value in {**numbers, "return, all options": restricted["full"]}.items():
+    for name, value in numbers.items():
         summary.add_row(name.replace("_", " "), f"{value:.4g}")
     return [each, summary]
 

@@ -205,7 +205,7 @@ def test_indicators_of_options(cwd: Path, capsys: pytest.CaptureFixture[str]):
     for name in ("share", "duration mean", "hellinger mean", "mi state option", "return only"):
         assert name in out
     made = {path.name for path in (cwd / "run" / "options").iterdir()}
-    assert made == {"distances.png", "timeline.png", "map.png", "options.mp4"}
+    assert made == {"distances.png", "timeline.png", "map.png", "indicators.json"}
 
 
 @pytest.mark.usefixtures("run")

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from rlgen.agents import A2OC, PPO, PPOC
+from rlgen.agents.option_critic.drawings import option_bar, option_colors
 from rlgen.agents.option_critic.indicators import durations
 from rlgen.agents.option_critic.study import (
-    OptionBar,
     record_options,
     restricted_returns,
     study_options,
@@ -85,13 +85,15 @@ def test_a_study_gives_numbers_and_pictures(env: str, tmp_path: Path):
 
 
 def test_the_bar_shows_the_options_of_the_last_steps():
-    bar, frame = OptionBar(3, pixels=4), np.zeros((21, 12, 3), np.uint8)
+    bar, frame = option_bar(3, pixels=4), np.zeros((21, 12, 3), np.uint8)
     for option in (0, 0, 1, 2):
         shown = bar(frame, (np.array([option]),))
     assert len(shown) % 2 == 0
     assert (shown[:21] == 0).all()
     row = shown[-1]
-    assert [tuple(row[x]) for x in (0, 4, 8)] == [tuple(bar.colors[o]) for o in (0, 1, 2)]
+    assert [tuple(row[x]) for x in (0, 4, 8)] == [
+        tuple(np.rint(option_colors(3)[o])) for o in (0, 1, 2)
+    ]
 
 
 def test_agents_without_options_are_refused():

@@ -3,6 +3,7 @@
 The indicators behind them are in :mod:`rlgen.agents.option_critic.indicators`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rlgen.agents.option_critic.indicators import (
 )
 from rlgen.core.errors import UserError
 
+Frame = npt.NDArray[np.uint8]
 _PALE = 236.0  # floor that no option prefers; unvisited floor is white
 
 
@@ -149,6 +151,32 @@ def draw_timeline(record: OptionRecord, path: Path, steps: int = 400) -> Path:
     lower.set_xlabel("step")
     lower.set_xlim(0, count)
     return _save(figure, path)
+
+
+def option_bar(n_options: int, pixels: int = 2) -> Callable[[Frame, Any], Frame]:
+    """Returns what draws the options of the last steps below the frames of a video.
+
+    Args:
+        n_options: K.
+        pixels: Width of a step; the newest is at the right end.
+
+    Returns:
+        From a frame (H, W, 3) and the policy's state after it to a taller frame.
+    """
+    colors = _bytes(option_colors(n_options))
+    history: list[int] = []
+
+    def draw(frame: Frame, state: Any) -> Frame:
+        history.append(int(state[0][0]))
+        height, width = frame.shape[:2]
+        thickness = max(height // 12, 8)
+        thickness += (height + thickness) % 2  # videos have an even height
+        bar = np.full((thickness, width, 3), 255, dtype=np.uint8)
+        shown = np.repeat(colors[history[-(width // pixels) :]], pixels, axis=0)
+        bar[2:, width - len(shown) :] = shown
+        return np.concatenate([frame, bar])
+
+    return draw
 
 
 def option_colors(count: int) -> Array:

@@ -15,7 +15,6 @@ from rlgen.agents.option_critic.drawings import (
     draw_distance_matrix,
     draw_option_map,
     draw_timeline,
-    option_colors,
 )
 from rlgen.agents.option_critic.indicators import (
     OptionRecord,
@@ -25,8 +24,6 @@ from rlgen.agents.option_critic.indicators import (
     tables,
 )
 from rlgen.core.errors import UserError
-
-Frame = npt.NDArray[np.uint8]
 
 
 def record_options(
@@ -135,31 +132,6 @@ def study_options(
     if rooms:
         pictures.append(draw_option_map(record, folder / "map.png"))
     return summarize(record, generator), of_options, pictures
-
-
-class OptionBar:
-    """Draws the options of the last steps below the frames of a video.
-
-    Args:
-        n_options: K.
-        pixels: Width of a step.
-    """
-
-    def __init__(self, n_options: int, pixels: int = 2) -> None:
-        self.colors = option_colors(n_options).astype(np.uint8)
-        self.pixels = pixels
-        self.history: list[int] = []
-
-    def __call__(self, frame: Frame, state: Any) -> Frame:
-        """Returns the frame with the bar; the newest step is at its right end."""
-        self.history.append(int(state[0][0]))
-        height, width = frame.shape[:2]
-        thickness = max(height // 12, 8)
-        thickness += (height + thickness) % 2  # videos have an even height
-        bar = np.full((thickness, width, 3), 255, dtype=np.uint8)
-        shown = np.repeat(self.colors[self.history[-(width // self.pixels) :]], self.pixels, axis=0)
-        bar[2:, width - len(shown) :] = shown
-        return np.concatenate([frame, bar])
 
 
 def _check_options(model: BaseAlgorithm) -> None:
