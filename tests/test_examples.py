@@ -27,3 +27,11 @@ def test_mix_domains(cwd: Path, capsys: pytest.CaptureFixture) -> None:
     assert "domains: photo, vangogh, monet, ukiyoe" in capsys.readouterr().out
     names = {f"mix-{k}.png" for k in range(4)} | {"mix-beyond.png", "photo.png"}
     assert {path.name for path in cwd.iterdir()} == names
+
+
+def test_options_four_rooms(cwd: Path, capsys: pytest.CaptureFixture) -> None:
+    script = runpy.run_path(str(EXAMPLES / "options_four_rooms.py"))
+    script["main"](16_384, "map.png")
+    assert "steps to the goal; see map.png" in capsys.readouterr().out
+    with Image.open(cwd / "map.png") as picture:
+        assert len(picture.convert("RGB").getcolors(10**6)) > 100

@@ -29,6 +29,8 @@ KINDS = {
     "normalised": ["agent=g2n", "env=Pendulum-v1", "agent.normalize=true"],
     "ppoc": ["agent=ppoc", "env=Pendulum-v1"],
     "a2oc": ["agent=a2oc", "env=FourRooms", "log_every=10"],
+    "option_critic": ["agent=option_critic", "env=CartPole-v1", "agent.learning_starts=0"],
+    "tables": ["agent=option_critic", "env=FourRooms", "log_every=1"],
     "slow road": ["agent=g2n", "env=CartPole-v1", "agent.fast=false"],
 }
 

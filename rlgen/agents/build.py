@@ -35,6 +35,7 @@ for _module in (
     "g2n",
     "option_critic.a2oc",
     "option_critic.ppoc",
+    "option_critic.option_critic",
 ):  # each registers its agents
     import_module(f"rlgen.agents.{_module}")
 
@@ -137,6 +138,8 @@ def _policy(options: dict[str, Any], env: VecEnv) -> tuple[str, dict[str, Any]]:
         return options["policy"], policy_kwargs
     if isinstance(space, spaces.Dict):
         return "MultiInputPolicy", policy_kwargs
+    if isinstance(space, spaces.Discrete) and options["base"] == "option_critic":
+        return "TabularPolicy", policy_kwargs
     if is_image_space(space):
         return "CnnPolicy", policy_kwargs
     if space.shape is not None and len(space.shape) == 3 and space.dtype == bool:
@@ -149,7 +152,8 @@ def _check_sizes(options: dict[str, Any], n_envs: int) -> None:
     for name in ("n_steps", "batch_size", "n_epochs"):
         if name in options and options[name] < 1:
             raise UserError(f"agent.{name}={options[name]} is too small; type 1 or more")
-    if "batch_size" in options and (options["n_steps"] * n_envs) % options["batch_size"]:
+    rollouts = "batch_size" in options and "n_steps" in options
+    if rollouts and (options["n_steps"] * n_envs) % options["batch_size"]:
         total = options["n_steps"] * n_envs
         raise UserError(
             f"agent.batch_size={options['batch_size']} does not divide a rollout of n_steps * "

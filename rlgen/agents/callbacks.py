@@ -187,7 +187,7 @@ class _SaveBest(BaseCallback):
 
     def _on_step(self) -> bool:
         assert isinstance(self.parent, EvalCallback)
-        tensors, state = training_state(self.model)  # type: ignore[arg-type]
+        tensors, state = training_state(self.model, further=False)  # type: ignore[arg-type]
         state["run"] = {"mean_return": float(self.parent.best_mean_reward)}
         try:
             save_checkpoint(self.folder, self.model.num_timesteps, tensors, state, keep=1)

@@ -220,6 +220,72 @@ class A2OCOptions(OptionOptions, A2COptions):
     option_eps: float = 0.1
 
 
+@dataclass
+class OptionCriticOptions:
+    """Options of the option-critic: tables for numbered states, else a deep learner with replay.
+
+    Attributes:
+        name: Registered name of the algorithm.
+        base: Family of default settings.
+        policy: SB3 policy name, or ``auto``: TabularPolicy for numbered states, CnnPolicy for
+            images, else MlpPolicy.
+        net_arch: Hidden layers; None for SB3's own.
+        normalize: Keep running statistics of observations and returns (``VecNormalize``).
+        n_options: Number of options K.
+        deliberation_cost: eta, in units of the reward.
+        termination_reg: Added to the advantage in the termination loss alone.
+        hellinger_coef: Weight of the options' mean Hellinger distance, which is raised; 0: none.
+        termination_at: Where the termination loss is taken: ``next`` or ``current``.
+        gamma: Discount factor.
+        baseline: Subtract Q(s, w) from what trains the options' policies.
+        temperature: Of the options' policies; None: 0.01 in tables, else 1.
+        lr_critic: Step size of values in tables.
+        lr_intra: Step size of the options' policies in tables.
+        lr_term: Step size of terminations in tables.
+        learning_rate: Of the deep variant, as all that follows.
+        lr_schedule: ``constant``, or ``linear`` to 0 over the training.
+        option_eps: Probability of any option at the end of its schedule.
+        option_eps_start: The same at the beginning.
+        exploration_fraction: Share of the training over which it falls.
+        ent_coef: Weight of the entropy bonus of the options' policies.
+        max_grad_norm: Gradients are clipped to this norm.
+        buffer_size: Transitions that are kept; a checkpoint holds them.
+        learning_starts: Steps before the first update.
+        batch_size: Transitions per update of the values.
+        train_freq: Steps of every environment between updates.
+        target_update_interval: Steps between updates of the target network.
+    """
+
+    name: str = "???"
+    base: str = "???"
+    policy: str = "auto"
+    net_arch: list[int] | None = None
+    normalize: bool = False
+    n_options: int = 4
+    deliberation_cost: float = 0.0
+    termination_reg: float = 0.0
+    hellinger_coef: float = 0.0
+    termination_at: str = "next"
+    gamma: float = 0.99
+    baseline: bool = True
+    temperature: float | None = None
+    lr_critic: float = 0.5
+    lr_intra: float = 0.25
+    lr_term: float = 0.25
+    learning_rate: float = 1e-4
+    lr_schedule: str = "constant"
+    option_eps: float = 0.1
+    option_eps_start: float = 1.0
+    exploration_fraction: float = 0.1
+    ent_coef: float = 0.01
+    max_grad_norm: float = 10.0
+    buffer_size: int = 100_000
+    learning_starts: int = 1000
+    batch_size: int = 32
+    train_freq: int = 4
+    target_update_interval: int = 10_000
+
+
 SCHEMAS: dict[str, type] = {
     "agent/ppo_schema": PPOOptions,
     "agent/a2c_schema": A2COptions,
@@ -227,4 +293,5 @@ SCHEMAS: dict[str, type] = {
     "agent/g2ac_schema": G2ACOptions,
     "agent/ppoc_schema": PPOCOptions,
     "agent/a2oc_schema": A2OCOptions,
+    "agent/option_critic_schema": OptionCriticOptions,
 }

@@ -186,7 +186,7 @@ class TrainingSession:
             "`learning_curve.png`" + (f"; video: `{video}`" if video else ""),
             f"- go on: `python -m rlgen.train resume={self.folder} total_timesteps=...`",
             f"- score: `python -m rlgen.evaluate {self.folder}`",
-            '- in a plain SB3 script: `PPO.load("model.zip")` (or `A2C`)',
+            f'- in a plain SB3 script: `rlgen.agents.{type(model).__name__}.load("model.zip")`',
         ]
         write_text(self.folder / "card.md", "\n".join(card) + "\n")
         tell(f"done: return {result}; see {self.folder}/card.md")

@@ -21,8 +21,15 @@ Tensors = dict[str, dict[str, torch.Tensor]]
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
 
-def training_state(model: OnPolicyAlgorithm) -> tuple[Tensors, dict[str, Any]]:
-    """Returns the state of an agent: named tensors by file, and JSON values."""
+def training_state(
+    model: OnPolicyAlgorithm, *, further: bool = True
+) -> tuple[Tensors, dict[str, Any]]:
+    """Returns the state of an agent: named tensors by file, and JSON values.
+
+    Args:
+        model: The agent.
+        further: Whether what only going on needs, a replay buffer, belongs to it.
+    """
     optimizers = {
         name: optimizer_state(optimizer) for name, optimizer in _optimizers(model).items()
     }
@@ -45,6 +52,8 @@ def training_state(model: OnPolicyAlgorithm) -> tuple[Tensors, dict[str, Any]]:
             {key: episode[key] for key in ("r", "l", "t")} for episode in model.ep_info_buffer or []
         ],
     }
+    if further and hasattr(model, "extra_state"):
+        tensors["replay"], state["extra"] = model.extra_state()
     evolution = getattr(model, "evolution", None)
     if evolution is not None:
         counters, arrays = evolution.state()
@@ -77,6 +86,8 @@ def restore_training_state(
     for name, value in state["generators"].items():
         restore_generator(model.generators[name], value)  # type: ignore[attr-defined]
     _restore_random(model, tensors["random"], state)
+    if "extra" in state:
+        model.restore_extra(tensors["replay"], state["extra"])  # type: ignore[attr-defined]
     if "evolution" in state:
         arrays = {name: tensor.numpy() for name, tensor in tensors["evolution"].items()}
         model.evolution.restore(state["evolution"], arrays)  # type: ignore[attr-defined]
@@ -84,9 +95,10 @@ def restore_training_state(
 
 
 def _optimizers(model: OnPolicyAlgorithm) -> dict[str, torch.optim.Optimizer]:
-    """Returns the optimisers of an agent: SB3's, and that of terminations where there is one."""
-    own = getattr(model.policy, "option_optimizer", None)
-    return {"optimizer": model.policy.optimizer} | ({"option_optimizer": own} if own else {})
+    """Returns an agent's optimisers: SB3's, and that of terminations; tables have none."""
+    names = ("optimizer", "option_optimizer")
+    found = {name: getattr(model.policy, name, None) for name in names}
+    return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
 
 def restore_policy(model: OnPolicyAlgorithm, tensors: Tensors) -> None:

@@ -97,13 +97,20 @@ class DeepRules:
             norm: Normalises transitions.
 
         Returns:
-            The losses by name; of the values, the last one.
+            The losses by name, that of the values as a mean over its steps.
         """
-        policy, losses = self.policy, {}
-        for _ in range(gradient_steps):
-            loss = self.value_loss(replay.draw(self.generators["replay"], batch_size, norm))
-            losses["value_loss"] = loss.item()
+        policy = self.policy
+        # One pass for the targets of all steps: target network and terminations wait meanwhile.
+        many = replay.draw(self.generators["replay"], gradient_steps * batch_size, norm)
+        with torch.no_grad():
+            beta = policy.beta(policy.latent(many.next_observations))
+        parts = (many.observations, many.options, self.targets(many, beta))
+        total = 0.0
+        for batch in zip(*(part.split(batch_size) for part in parts), strict=True):
+            loss = self.value_loss(*batch)
+            total += loss.item()
             self._descend(policy.optimizer, loss)
+        losses = {"value_loss": total / gradient_steps}
         terms = self.head_losses(replay.newest(fresh, norm))
         losses |= {name: term.item() for name, term in terms.items()}
         self._descend(policy.option_optimizer, torch.stack([*terms.values()]).sum())
@@ -122,13 +129,12 @@ class DeepRules:
             upon_arrival = (1 - ends) * _of(values, batch.options) + ends * best
             return batch.rewards + (1 - batch.terminal) * self.gamma * upon_arrival
 
-    def value_loss(self, batch: OptionBatch) -> torch.Tensor:
-        """Returns L_Q, which trains trunk and value head."""
-        policy = self.policy
-        with torch.no_grad():
-            beta = policy.beta(policy.latent(batch.next_observations))
-        values = policy.value_net(policy.latent(batch.observations))
-        return F.smooth_l1_loss(_of(values, batch.options), self.targets(batch, beta))
+    def value_loss(
+        self, observations: torch.Tensor, options: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Returns L_Q, which trains trunk and value head; targets are y, (batch,)."""
+        values = self.policy.value_net(self.policy.latent(observations))
+        return F.smooth_l1_loss(_of(values, options), targets)
 
     def head_losses(self, batch: OptionBatch) -> dict[str, torch.Tensor]:
         """Returns the terms that train the heads of policies and terminations, by name."""
