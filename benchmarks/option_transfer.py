@@ -40,9 +40,9 @@ TUNING_SEED = 1000  # far from those of the comparison
 GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
     "Q-learning": {"step_size": (0.1, 0.25, 0.5, 0.9), "eps": (0.01, 0.05, 0.1)},
     "actor-critic": {
-        "lr_critic": (0.1, 0.25, 0.5),
-        "lr_actor": (0.1, 0.25, 0.5, 1.0),
-        "temperature": (0.01, 0.1, 1.0),
+        "lr_critic": (0.25, 0.5),
+        "lr_actor": (0.1, 0.25, 0.5),
+        "temperature": (0.01, 0.03, 0.1),
     },
 }
 TUNED: dict[str, dict[str, float]] = {

@@ -482,6 +482,17 @@ def test_evaluate_policy_and_normalised_environments():
     assert not torch.equal(newest.next_observations, raw)
 
 
+def test_numbered_states_train_networks_too():
+    model = deep("FourRooms").learn(40)
+    assert model.policy.trunk[0].in_features == 104
+    assert model.predict(np.arange(5))[0].shape == (5,)
+
+
+def test_no_weight_is_saved_twice():
+    tensors = deep().policy.state_dict().values()
+    assert len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
+
+
 def test_images_train():
     model = OptionCritic(
         "CnnPolicy", make_vec("Breakout", 2, seed=0), **{**DEEP, "buffer_size": 100}

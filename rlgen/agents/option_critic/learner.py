@@ -39,9 +39,10 @@ from rlgen.agents.on_policy import (
     PolicyOutputs,
     fuse,
 )
+from rlgen.agents.option_critic.acting import OptionOutputs
 from rlgen.agents.option_critic.hellinger import HellingerRegularizer, mean_hellinger
 from rlgen.agents.option_critic.network import OptionNetwork, head_under, select
-from rlgen.agents.option_critic.policy import OptionCnnPolicy, OptionOutputs, OptionPolicy
+from rlgen.agents.option_critic.policy import OptionCnnPolicy, OptionPolicy
 from rlgen.agents.option_critic.terms import (
     Array,
     array_of,

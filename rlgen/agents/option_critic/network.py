@@ -8,7 +8,8 @@ import torch
 
 from rlgen.agents.heads import CategoricalHead, GaussianHead
 from rlgen.agents.network import ActorCriticNetwork
-from rlgen.agents.option_critic.policy import OptionOutputs, OptionPolicy
+from rlgen.agents.option_critic.acting import OptionOutputs
+from rlgen.agents.option_critic.policy import OptionPolicy
 from rlgen.agents.option_critic.terms import array_of, log_greedy, log_softmax, tensor_of
 from rlgen.nets.towers import two_towers
 

@@ -12,10 +12,9 @@ linear layers do, small and different from each other.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
@@ -30,23 +29,17 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn import functional as F
 
-from rlgen.agents.option_critic.policy import OptionOutputs, enter_options
+from rlgen.agents.option_critic.acting import ActsWithOptions, BoolArray, OptionOutputs, State
 from rlgen.core.errors import UserError
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 TERMINATION_AT = ("next", "current")
 _COSTS = ("deliberation_cost", "termination_reg", "lr_critic", "lr_intra", "lr_term", "ent_coef")
 _SHARES = ("option_eps", "option_eps_start", "exploration_fraction")
 _RANGES = dict.fromkeys(_COSTS, float("inf")) | dict.fromkeys(_SHARES, 1.0)
 
 
-class DiscreteOptionPolicy(BasePolicy):
+class DiscreteOptionPolicy(ActsWithOptions):
     """K policies over discrete actions, and a choice of options by their values.
-
-    ``predict`` keeps each environment's option as the recurrent state of SB3's protocol, as
-    :class:`rlgen.agents.option_critic.policy.OptionPolicy` does. Subclasses say what they know of
-    states in :meth:`option_outputs`.
 
     Args:
         *args: As SB3's ``BasePolicy`` takes them.
@@ -56,7 +49,6 @@ class DiscreteOptionPolicy(BasePolicy):
 
     Attributes:
         observations: Spaces of observations it can take.
-        allowed: Options that may be chosen, bool (K,), or None for all.
         optimizer: As SB3 expects one.
 
     Raises:
@@ -76,7 +68,6 @@ class DiscreteOptionPolicy(BasePolicy):
         super().__init__(*args, **kwargs)
         self.n_options = n_options
         self.temperature = temperature
-        self.allowed: BoolArray | None = None
         space: Any = self.action_space
         self.n_actions = int(space.n)
         self.first_action = int(space.start)
@@ -107,26 +98,8 @@ class DiscreteOptionPolicy(BasePolicy):
         own = {"n_options": self.n_options, "temperature": self.temperature}
         return {**super()._get_constructor_parameters(), **own}
 
-    def option_outputs(self, obs: PyTorchObs) -> OptionOutputs:
-        """Returns what the policy says of observations (batch, ...) under every option."""
-        raise NotImplementedError
-
-    def enter(
-        self,
-        outputs: OptionOutputs,
-        state: Sequence[npt.NDArray[Any]] | None,
-        episode_start: npt.NDArray[Any] | None,
-        deterministic: bool,
-    ) -> tuple[IntArray, BoolArray]:
-        """Goes on with options or chooses new ones; see :func:`enter_options`."""
-        return enter_options(outputs, state, episode_start, deterministic, self.allowed)
-
     def act(
-        self,
-        outputs: OptionOutputs,
-        state: Sequence[npt.NDArray[Any]] | None,
-        episode_start: npt.NDArray[Any] | None,
-        deterministic: bool,
+        self, outputs: OptionOutputs, state: State, episode_start: Any, deterministic: bool
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...], BoolArray]:
         """Returns actions counted from 0, the next state, and which options ended."""
         options, terminated = self.enter(outputs, state, episode_start, deterministic)
@@ -140,43 +113,9 @@ class DiscreteOptionPolicy(BasePolicy):
         """Returns actions as environments count them."""
         return actions + self.first_action
 
-    def predict(
-        self,
-        observation: npt.NDArray[Any] | dict[str, npt.NDArray[Any]],
-        state: tuple[npt.NDArray[Any], ...] | None = None,
-        episode_start: npt.NDArray[Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
-        """Returns actions and the options they were taken under; see SB3's protocol.
-
-        Args:
-            observation: One observation or a batch of them.
-            state: What the last call returned, ``(options,)``, or None at the very beginning.
-            episode_start: Where an option must be chosen anew, bool (batch,).
-            deterministic: Take the most probable action, option and termination (beta > 1/2).
-        """
-        self.set_training_mode(False)
-        tensor, vectorized = self.obs_to_tensor(observation)
-        with torch.no_grad():
-            outputs = self.option_outputs(tensor)
-        actions, state, _ = self.act(outputs, state, episode_start, deterministic)
-        actions = self.within_bounds(actions)
-        return (actions if vectorized else actions.squeeze(axis=0)), state
-
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> torch.Tensor:
         outputs = self.option_outputs(observation)
         return torch.from_numpy(self.act(outputs, None, None, deterministic)[0])
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> Any:
-        """Refused: what an option policy does depends on the options that are running.
-
-        Raises:
-            UserError: Always.
-        """
-        raise UserError(
-            "a policy with options acts by predict(observation, state, episode_start), which keeps "
-            "the running options"
-        )
 
 
 class DeepOptionPolicy(DiscreteOptionPolicy):
@@ -221,7 +160,6 @@ class DeepOptionPolicy(DiscreteOptionPolicy):
         self.termination_net = nn.Linear(width, self.n_options)
         nn.init.zeros_(self.termination_net.weight)
         nn.init.zeros_(self.termination_net.bias)
-        self.critic = nn.ModuleList([self.features_extractor, self.trunk, self.value_net])
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         heads = [*self.action_net.parameters(), *self.termination_net.parameters()]
         optimizer_class: Any = self.optimizer_class
@@ -247,6 +185,11 @@ class DeepOptionPolicy(DiscreteOptionPolicy):
         """Switches all but the target network."""
         self.train(mode)
         self.target.train(False)
+
+    @property
+    def critic(self) -> nn.ModuleList:
+        """Features, trunk and values; not a part of its own, or weights would be saved twice."""
+        return nn.ModuleList([self.features_extractor, self.trunk, self.value_net])
 
     def update_target(self) -> None:
         """Copies trunk and values to the target network."""

@@ -304,9 +304,8 @@ class OptionCritic(OffPolicyAlgorithm):
             return
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.policy.optimizer, self.policy.option_optimizer])
-        losses = self._deep.learn(
-            self.replay_buffer, self._fresh, gradient_steps, batch_size, self._vec_normalize_env
-        )
+        sizes = (max(self._fresh, 1), gradient_steps, batch_size)
+        losses = self._deep.learn(self.replay_buffer, *sizes, self._vec_normalize_env)
         for name, value in losses.items():
             if not np.isfinite(value):
                 raise NonFiniteLossError(name, self.num_timesteps)
@@ -345,7 +344,7 @@ class OptionCritic(OffPolicyAlgorithm):
         self.usage = OptionUsage(self.n_options)
         super().dump_logs()
 
-    def distance(self, samples: int = 128) -> float:
+    def distance(self, samples: int = 64) -> float:
         """Returns the mean of Hbar over all numbered states, or over the newest samples."""
         policy, logits = self.policy, torch.zeros(1, self.n_options, 1)
         with torch.no_grad():

@@ -21,8 +21,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 from torch.nn import functional as F
 
+from rlgen.agents.option_critic.acting import OptionOutputs
 from rlgen.agents.option_critic.off_policy import DiscreteOptionPolicy
-from rlgen.agents.option_critic.policy import OptionOutputs
 
 FloatArray = npt.NDArray[np.float64]
 
