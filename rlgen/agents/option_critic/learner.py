@@ -33,15 +33,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import update_learning_rate
 
-from rlgen.agents.on_policy import (
-    AuxiliaryLoss,
-    FastOnPolicy,
-    PolicyOutputs,
-    fuse,
-)
-from rlgen.agents.option_critic.acting import OptionOutputs
+from rlgen.agents.on_policy import AuxiliaryLoss, FastOnPolicy, PolicyOutputs, fuse
+from rlgen.agents.option_critic.acting import BoolArray, IntArray, OptionOutputs
 from rlgen.agents.option_critic.hellinger import HellingerRegularizer, mean_hellinger
 from rlgen.agents.option_critic.network import OptionNetwork, head_under, select
+from rlgen.agents.option_critic.option_replay import OptionUsage
 from rlgen.agents.option_critic.policy import OptionCnnPolicy, OptionPolicy
 from rlgen.agents.option_critic.terms import (
     Array,
@@ -55,8 +51,6 @@ from rlgen.agents.rollout import Minibatch
 from rlgen.core.errors import UserError
 
 FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 TERMINATION_AT = ("next", "current")
 _RECORDED = ("options", "entered", "tested", "terminated")  # the fields of Entry
 _NO_SLOW_ROAD = (
@@ -343,16 +337,11 @@ class OptionLearner(FastOnPolicy):
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Logs SB3's values, and how the options of the last rollout were used."""
-        options, terminated = self._records["options"], self._records["terminated"]
-        tested = self._records["tested"]
-        shares = np.bincount(options.reshape(-1), minlength=self.n_options) / options.size
-        used = shares[shares > 0]
-        entropy = -(used * np.log(used)).sum() / max(np.log(self.n_options), 1e-9)
-        choices = terminated.sum() + (1 - tested).sum()
-        self.logger.record("options/usage_entropy", float(entropy))
-        self.logger.record("options/largest_share", float(shares.max()))
-        self.logger.record("options/switch_rate", float(terminated.mean()))
-        self.logger.record("options/duration", float(options.size / max(choices, 1)))
+        records, usage = self._records, OptionUsage(self.n_options)
+        started = (1 - records["tested"]).sum()
+        usage.add(records["options"].reshape(-1), int(records["terminated"].sum()), int(started))
+        for name, value in usage.figures().items():
+            self.logger.record(f"options/{name}", value)
         self.logger.record("options/hellinger", self._distance())
         super().dump_logs(iteration)
 

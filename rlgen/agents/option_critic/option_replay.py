@@ -8,6 +8,7 @@ import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
+from rlgen.agents.option_critic.indicators import usage_entropy
 from rlgen.core.errors import UserError
 
 IntArray = npt.NDArray[np.int64]
@@ -132,10 +133,8 @@ class OptionUsage:
     def figures(self) -> dict[str, float]:
         """Returns what is logged, by its name."""
         steps = max(int(self.acted.sum()), 1)
-        used = self.acted[self.acted > 0] / steps
-        entropy = -(used * np.log(used)).sum() / max(np.log(len(self.acted)), 1e-9)
         return {
-            "usage_entropy": float(abs(entropy)),
+            "usage_entropy": usage_entropy(self.acted / steps) if self.acted.any() else 0.0,
             "largest_share": float(self.acted.max() / steps),
             "switch_rate": self.terminated / steps,
             "duration": steps / max(self.chosen, 1),
