@@ -42,12 +42,12 @@ GRIDS: dict[str, dict[str, tuple[float, ...]]] = {
     "actor-critic": {
         "lr_critic": (0.25, 0.5),
         "lr_actor": (0.1, 0.25, 0.5),
-        "temperature": (0.01, 0.03, 0.1),
+        "temperature": (0.01, 0.03, 0.1, 0.3),
     },
 }
 TUNED: dict[str, dict[str, float]] = {
     "Q-learning": {"step_size": 0.25, "eps": 0.05},
-    "actor-critic": {"lr_critic": 0.5, "lr_actor": 0.25, "temperature": 0.01},
+    "actor-critic": {"lr_critic": 0.5, "lr_actor": 0.5, "temperature": 0.3},
 }
 
 

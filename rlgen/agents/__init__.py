@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlgen.agents.a2c import A2C
     from rlgen.agents.g2n import G2AC, G2PPO
-    from rlgen.agents.option_critic.a2oc import A2OC
-    from rlgen.agents.option_critic.hellinger import HellingerRegularizer
-    from rlgen.agents.option_critic.option_critic import OptionCritic
-    from rlgen.agents.option_critic.ppoc import PPOC
+    from rlgen.agents.option_critic import A2OC, PPOC, HellingerRegularizer, OptionCritic
     from rlgen.agents.ppo import PPO
 
 __all__ = ["A2C", "A2OC", "G2AC", "G2PPO", "PPO", "PPOC", "HellingerRegularizer", "OptionCritic"]
 
 _HOMES = {
     "A2C": "rlgen.agents.a2c",
-    "A2OC": "rlgen.agents.option_critic.a2oc",
+    "A2OC": "rlgen.agents.option_critic",
     "G2AC": "rlgen.agents.g2n",
     "G2PPO": "rlgen.agents.g2n",
-    "HellingerRegularizer": "rlgen.agents.option_critic.hellinger",
-    "OptionCritic": "rlgen.agents.option_critic.option_critic",
+    "HellingerRegularizer": "rlgen.agents.option_critic",
+    "OptionCritic": "rlgen.agents.option_critic",
     "PPO": "rlgen.agents.ppo",
-    "PPOC": "rlgen.agents.option_critic.ppoc",
+    "PPOC": "rlgen.agents.option_critic",
 }
 
 

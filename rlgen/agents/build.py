@@ -29,14 +29,7 @@ _OURS = {
     "gate_layers",
 }
 _GENETIC = [f.name for f in fields(GeneticOptions) if f.name != "population_size"]
-for _module in (
-    "a2c",
-    "ppo",
-    "g2n",
-    "option_critic.a2oc",
-    "option_critic.ppoc",
-    "option_critic.option_critic",
-):  # each registers its agents
+for _module in ("a2c", "ppo", "g2n", "option_critic"):  # each registers its agents
     import_module(f"rlgen.agents.{_module}")
 
 
