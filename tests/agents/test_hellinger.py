@@ -9,6 +9,7 @@ import torch
 from stable_baselines3.common import distributions as sb3
 from torch import distributions as td
 
+from rlgen.agents.on_policy import PolicyOutputs
 from rlgen.agents.option_critic.hellinger import (
     HellingerRegularizer,
     hellinger,
@@ -245,3 +246,38 @@ def test_disjoint_options_are_one_apart():
 def test_wrong_options_of_the_regularizer(options):
     with pytest.raises(UserError):
         HellingerRegularizer(**options)
+
+
+def outputs_of(parameters: torch.Tensor, policy: object, latent: torch.Tensor) -> PolicyOutputs:
+    empty = torch.zeros(0)
+    return PolicyOutputs(policy, None, parameters, empty, empty, empty, latent)  # type: ignore[arg-type]
+
+
+class TwoHeads(torch.nn.Module):
+    """What the regularizer asks of a policy."""
+
+    n_options = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = torch.nn.Linear(3, 4)
+        self.action_net = torch.nn.Linear(4, 2 * 5)
+        self.log_std = torch.nn.Parameter(torch.tensor([[0.0], [0.5]]).expand(2, 5).clone())
+
+
+@pytest.mark.parametrize("detach_trunk", [False, True])
+@pytest.mark.parametrize("std_grad", [False, True])
+def test_the_regularizer_trains_what_it_is_told(detach_trunk: bool, std_grad: bool):
+    torch.manual_seed(0)
+    policy = TwoHeads()
+    latent = policy.trunk(torch.randn(7, 3))
+    parameters = policy.action_net(latent).unflatten(1, (2, 5))
+    regularizer = HellingerRegularizer(0.3, detach_trunk=detach_trunk, std_grad=std_grad)
+    regularizer.check(policy)
+    terms = regularizer(outputs_of(parameters, policy, latent))
+    expected = -0.3 * mean_hellinger(parameters, policy.log_std).mean()
+    torch.testing.assert_close(terms["hellinger_loss"], expected)
+    terms["hellinger_loss"].backward()
+    assert (policy.trunk.weight.grad is None) == detach_trunk
+    assert (policy.log_std.grad is None) != std_grad
+    assert policy.action_net.weight.grad is not None
