@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
@@ -82,7 +82,7 @@ def build_env(
     return vec
 
 
-def build_agent(config: dict[str, Any], env: VecEnv) -> OnPolicyAlgorithm:
+def build_agent(config: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
     """Builds the algorithm of a configuration on an environment.
 
     Raises:

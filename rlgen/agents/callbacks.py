@@ -81,7 +81,7 @@ class Checkpoints(BaseCallback):
         if not all(bool(p.isfinite().all()) for p in self.model.policy.parameters()):
             self.tell(f"no checkpoint at step {self.last_step}: weights are not finite")
             return False
-        tensors, state = training_state(self.model)  # type: ignore[arg-type]
+        tensors, state = training_state(self.model)
         state["run"] = self.extra()
         try:
             save_checkpoint(self.folder, self.model.num_timesteps, tensors, state)
@@ -187,7 +187,7 @@ class _SaveBest(BaseCallback):
 
     def _on_step(self) -> bool:
         assert isinstance(self.parent, EvalCallback)
-        tensors, state = training_state(self.model, further=False)  # type: ignore[arg-type]
+        tensors, state = training_state(self.model, further=False)
         state["run"] = {"mean_return": float(self.parent.best_mean_reward)}
         try:
             save_checkpoint(self.folder, self.model.num_timesteps, tensors, state, keep=1)

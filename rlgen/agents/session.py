@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rlgen.agents.build import build_env
@@ -43,7 +43,7 @@ class TrainingSession:
     steps_option = "total_timesteps"
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], env: VecEnv, model: OnPolicyAlgorithm
+        self, folder: Path, config: dict[str, Any], env: VecEnv, model: BaseAlgorithm
     ) -> None:
         self.total_steps: int = config["total_timesteps"]
         self.folder = folder
@@ -202,7 +202,7 @@ class TrainingSession:
         return str(path.relative_to(self.folder))
 
 
-def load_trained(folder: Path, model: OnPolicyAlgorithm, which: str = "best") -> int:
+def load_trained(folder: Path, model: BaseAlgorithm, which: str = "best") -> int:
     """Puts trained weights of a run into an agent built from its configuration.
 
     Args:

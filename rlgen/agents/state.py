@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlgen.core.errors import UserError
@@ -21,9 +21,7 @@ Tensors = dict[str, dict[str, torch.Tensor]]
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_current_progress_remaining")
 
 
-def training_state(
-    model: OnPolicyAlgorithm, *, further: bool = True
-) -> tuple[Tensors, dict[str, Any]]:
+def training_state(model: BaseAlgorithm, *, further: bool = True) -> tuple[Tensors, dict[str, Any]]:
     """Returns the state of an agent: named tensors by file, and JSON values.
 
     Args:
@@ -65,9 +63,7 @@ def training_state(
     return tensors, state
 
 
-def restore_training_state(
-    model: OnPolicyAlgorithm, tensors: Tensors, state: dict[str, Any]
-) -> None:
+def restore_training_state(model: BaseAlgorithm, tensors: Tensors, state: dict[str, Any]) -> None:
     """Puts a state from :func:`training_state` into an agent built from the same configuration.
 
     Raises:
@@ -94,14 +90,14 @@ def restore_training_state(
         model.publish_gates()  # type: ignore[attr-defined]
 
 
-def _optimizers(model: OnPolicyAlgorithm) -> dict[str, torch.optim.Optimizer]:
+def _optimizers(model: BaseAlgorithm) -> dict[str, torch.optim.Optimizer]:
     """Returns an agent's optimisers: SB3's, and that of terminations; tables have none."""
     names = ("optimizer", "option_optimizer")
     found = {name: getattr(model.policy, name, None) for name in names}
     return {name: optimizer for name, optimizer in found.items() if optimizer is not None}
 
 
-def restore_policy(model: OnPolicyAlgorithm, tensors: Tensors) -> None:
+def restore_policy(model: BaseAlgorithm, tensors: Tensors) -> None:
     """Puts only the weights, gates and normalisation of a state into an agent.
 
     Raises:
@@ -130,7 +126,7 @@ def _random_tensors() -> dict[str, torch.Tensor]:
 
 
 def _restore_random(
-    model: OnPolicyAlgorithm, tensors: dict[str, torch.Tensor], state: dict[str, Any]
+    model: BaseAlgorithm, tensors: dict[str, torch.Tensor], state: dict[str, Any]
 ) -> None:
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():

@@ -60,7 +60,7 @@ IntArray = npt.NDArray[np.int64]
 _COMMON = ("gamma", "baseline", "deliberation_cost", "termination_reg", "hellinger_coef")
 
 
-@AGENTS.register("option_critic")  # type: ignore[arg-type]  # the table is typed for on-policy ones
+@AGENTS.register("option_critic")
 class OptionCritic(OffPolicyAlgorithm):
     """The option-critic for discrete actions.
 
