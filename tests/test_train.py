@@ -208,3 +208,15 @@ def test_without_ffmpeg_a_run_has_no_video_but_a_card(cwd, capsys, monkeypatch):
     assert hint in capsys.readouterr().err
     assert (cwd / "run" / "card.md").exists()
     assert not (cwd / "run" / "video").exists()
+
+
+def test_where_nothing_can_be_drawn_a_run_has_no_video_but_a_card(cwd, capsys, monkeypatch):
+    def fail(env):
+        raise RuntimeError("no OpenGL\nat all")
+
+    monkeypatch.setattr("rlgen.envs.GymVecEnv.get_images", fail)
+    small = ["total_timesteps=256", "eval_every=0", "run_dir=run"]
+    assert main([*smoke("ppo"), *small]) == 0
+    hint = "no video: the environment cannot be drawn here (no OpenGL)\n"
+    assert hint in capsys.readouterr().err
+    assert (cwd / "run" / "card.md").exists()

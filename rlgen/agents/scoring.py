@@ -139,7 +139,13 @@ def _play(
     state = None  # of recurrent policies, and the options of those that have some
     starts = np.ones(1, dtype=bool)
     for _ in range(max_steps):
-        frame = env.get_images()[0]
+        try:
+            frame = env.get_images()[0]
+        except gym.error.DependencyNotInstalled:
+            raise
+        except Exception as error:  # such as MuJoCo's own, where there is no OpenGL
+            reason = str(error).split("\n")[0]
+            raise UserError(f"no video: the environment cannot be drawn here ({reason})") from None
         if frame is None:
             raise UserError("no video: the environment draws no pictures")
         actions, state = model.predict(observations, state, starts, deterministic)  # type: ignore[arg-type]

@@ -197,7 +197,7 @@ class TrainingSession:
         try:
             record_video(self.model, config, path, max_steps=config["video_steps"])
         except UserError as error:
-            tell(f"no video: {error}")
+            tell(f"no video: {str(error).removeprefix('no video: ')}")
             return None
         return str(path.relative_to(self.folder))
 
