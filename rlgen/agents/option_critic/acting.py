@@ -1,5 +1,6 @@
 """How policies with options act: they keep each environment's option as SB3's recurrent state."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,19 +54,19 @@ class ActsWithOptions(BasePolicy):
     n_options: int
     allowed: BoolArray | None = None
 
+    @abstractmethod
     def option_outputs(self, obs: PyTorchObs) -> OptionOutputs:
         """Returns what the policy says of observations (batch, ...) under every option."""
-        raise NotImplementedError
 
+    @abstractmethod
     def act(
         self, outputs: OptionOutputs, state: State, episode_start: Any, deterministic: bool
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...], BoolArray]:
         """Returns actions as the policy draws them, the next state, and which options ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def within_bounds(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Returns actions as environments take them."""
-        raise NotImplementedError
 
     def enter(
         self, outputs: OptionOutputs, state: State, episode_start: Any, deterministic: bool
