@@ -11,8 +11,8 @@ not trained on. Measured at each point, as means over photos:
   on images it was not fitted on is printed.
 * feature distance: Euclidean distance of those statistics to the domain's mean, standardised.
 * content: perceptual distance to the photo (the LPIPS heads, on layers up to relu4_3).
-* diversity: mean perceptual distance between all pairs of the 11 images of an edge, and the
-  largest single step's share of the way from end to end.
+* diversity: mean perceptual distance between all pairs of six images along an edge, and the largest
+  single step's share of the way from end to end.
 
 The peer at equal content: pixels of the photo and of the corner's image blended. Corners are the
 model's own, so that only the way of mixing differs. ``singles=FOLDER`` adds networks of one domain,
@@ -49,7 +49,7 @@ from rlgen.nets.perceptual import PerceptualDistance, load_perceptual_distance
 CONSOLE = Console(width=130)
 Array = npt.NDArray[np.float64]
 WEIGHTS = [k / 10 for k in range(11)]
-PAIRS = list(itertools.combinations(range(len(WEIGHTS)), 2))
+PAIRS = list(itertools.combinations(range(0, len(WEIGHTS), 2), 2))
 # Pictures of each look; for the photos, others than those that are translated.
 LOOKS = {
     "photo": "landscape_photos_flickr.tar/photo",
@@ -76,6 +76,7 @@ Seen = list[dict[str, torch.Tensor]]  # features of images, in parts of a few
 
 def look(distance: PerceptualDistance, images: torch.Tensor) -> Seen:
     """Returns the perceptual features of images."""
+    images = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         return [distance.features(part) for part in images.split(8)]
 
@@ -188,9 +189,9 @@ def measure(
         style.append(probability)
         away.append(distance)
         content.append(judge.content(seen, original))
-    between = {(i, j): judge.content(along[i], along[j]).mean() for i, j in PAIRS}
-    steps = [between[k, k + 1] for k in range(len(along) - 1)]
-    diversity, largest = np.mean(list(between.values())), max(steps) / sum(steps)
+    steps = [judge.content(*pair).mean() for pair in itertools.pairwise(along)]
+    apart = [judge.content(along[i], along[j]).mean() for i, j in PAIRS]
+    diversity, largest = np.mean(apart), max(steps) / sum(steps)
     return Curve(
         np.stack(style), np.stack(away), np.stack(content), float(diversity), float(largest)
     )
@@ -218,6 +219,7 @@ def lead(ours: Curve, peer: Curve) -> tuple[float, float, float]:
 def translate(generator: SGNGenerator, photos: torch.Tensor, sym: torch.Tensor) -> torch.Tensor:
     """Returns G(x, s) for a batch of photos, mirrored beyond their borders as users' photos are."""
     mirrored = F.pad(photos, (MARGIN, MARGIN, MARGIN, MARGIN), mode="reflect")
+    mirrored = mirrored.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         made = torch.cat([generator(part, sym) for part in mirrored.split(8)])
     return made[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
