@@ -38,30 +38,48 @@ class Head(Protocol):
         """Returns KL(p || q), (batch,), of two parameter arrays."""
 
 
-class _Categorical(torch.autograd.Function):
-    """Log-probability and entropy of a categorical as one node: its graph would have eight.
+Kept = tuple[torch.Tensor, ...]
+
+
+def categorical_terms(
+    logits: torch.Tensor, actions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, Kept]:
+    """Returns log-probabilities of actions and entropies, (batch,), and what the gradient needs."""
+    log_probs = F.log_softmax(logits, dim=1)
+    column = actions.unsqueeze(1)
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs).sum(dim=1)
+    return log_probs.gather(1, column).squeeze(1), entropy, (column, log_probs, probs, entropy)
+
+
+def categorical_gradient(
+    kept: Kept, to_log_prob: torch.Tensor, to_entropy: torch.Tensor
+) -> torch.Tensor:
+    """Returns the gradient of logits z, (batch, actions), from those of the two terms, (batch,).
 
     With p = softmax(z) and H the entropy, d log p_a / dz = onehot(a) - p and
     dH / dz = -p (log p + H).
     """
+    column, log_probs, probs, entropy = kept
+    to_action = to_log_prob.unsqueeze(1)
+    weight = to_action + to_entropy.unsqueeze(1) * (log_probs + entropy.unsqueeze(1))
+    return (-probs * weight).scatter_add_(1, column, to_action)
+
+
+class _Categorical(torch.autograd.Function):
+    """Log-probability and entropy of a categorical as one node: its graph would have eight."""
 
     @staticmethod
     def forward(
         ctx: Any, logits: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        log_probs = F.log_softmax(logits, dim=1)
-        column = actions.unsqueeze(1)
-        probs = log_probs.exp()
-        entropy = -(probs * log_probs).sum(dim=1)
-        ctx.save_for_backward(column, log_probs, probs, entropy)
-        return log_probs.gather(1, column).squeeze(1), entropy
+        log_prob, entropy, kept = categorical_terms(logits, actions)
+        ctx.save_for_backward(*kept)
+        return log_prob, entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        column, log_probs, probs, entropy = ctx.saved_tensors
-        to_log_prob, to_entropy = (grad.unsqueeze(1) for grad in grads)
-        weight = to_log_prob + to_entropy * (log_probs + entropy.unsqueeze(1))
-        return (-probs * weight).scatter_add_(1, column, to_log_prob), None
+        return categorical_gradient(ctx.saved_tensors, grads[0], grads[1]), None
 
 
 class CategoricalHead:

@@ -130,12 +130,6 @@ def test_values_are_those_of_the_options_that_acted(ours, arguments):
     )
 
 
-def fill_table(model: Any) -> None:
-    """What ``train`` does before its gradient steps."""
-    rows = [record.reshape(-1) for record in model._records.values()]
-    model._table = [np.stack(rows[:2]), np.stack(rows[2:]).astype(np.float32)]
-
-
 def termination_step(model: Any, values: list[float], cost: float) -> tuple[float, float]:
     """One descent step on the termination loss alone; beta of option 0 before and after."""
     with torch.no_grad():
@@ -144,7 +138,7 @@ def termination_step(model: Any, values: list[float], cost: float) -> tuple[floa
     model.deliberation_cost = cost
     model._records["entered"][:] = 0
     model._records["tested"][:] = True
-    fill_table(model)
+    model._tabulate()  # as train does before its gradient steps
     batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
     before = model.policy.option_outputs(batch.observations).beta[:, 0].mean().item()
     loss = model.auxiliary_loss(model._evaluate(batch))["termination_loss"]
@@ -181,7 +175,7 @@ def test_greedy_values_never_lengthen_options_without_a_cost():
         "MlpPolicy", make_vec("CartPole-v1", 4, seed=0), seed=0, n_options=3, option_eps=0.0
     )
     model.collect_rollouts(*rollout_arguments(model))
-    fill_table(model)
+    model._tabulate()
     batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
     loss = model.auxiliary_loss(model._evaluate(batch))["termination_loss"]
     (grad,) = torch.autograd.grad(loss, model.policy.termination_net.bias)
@@ -241,8 +235,8 @@ def test_saved_and_loaded_it_plays_the_same(ours, arguments, tmp_path):
         assert np.array_equal(ours_now[1][0], theirs[1][0])
         observations = env.step(ours_now[0])[0]
     loaded.learn(200)
-    saved = model.policy.option_optimizer.state_dict()["state"]
-    assert saved.keys() == loaded.policy.option_optimizer.state_dict()["state"].keys()
+    saved = model.policy.optimizer.state_dict()["state"]
+    assert saved.keys() == loaded.policy.optimizer.state_dict()["state"].keys()
 
 
 def test_predict_keeps_the_option_until_it_ends():
@@ -293,7 +287,7 @@ def test_gradients_go_where_they_should():
         torch.nn.init.normal_(model.policy.termination_net.weight)
         torch.nn.init.normal_(model.policy.action_net.bias)
         model.collect_rollouts(*rollout_arguments(model))
-        fill_table(model)
+        model._tabulate()
         batch = next(model.rollout_buffer.minibatches(None, model.generators["minibatches"]))
         terms = model.auxiliary_loss(model._evaluate(batch))
         policy = model.policy
@@ -379,3 +373,17 @@ def test_forward_tells_how_to_act():
     assert isinstance(model.policy, OptionPolicy)
     with pytest.raises(UserError, match="acts by predict"):
         model.policy(torch.zeros(2, 4))
+
+
+def test_terminations_have_a_learning_rate_of_their_own(tmp_path):
+    env = make_vec("CartPole-v1", 2, seed=0)
+    model = PPOC("MlpPolicy", env, seed=0, termination_lr=0.0, **PPO_ARGUMENTS)
+    heads = [p.clone() for head in model.policy.option_heads for p in head.parameters()]
+    trunk = model.policy.action_net.weight.clone()
+    model.learn(100).save(tmp_path / "model.zip")
+    loaded = PPOC.load(tmp_path / "model.zip", env=env).learn(100)
+    for learner in (model, loaded):
+        now = [p for head in learner.policy.option_heads for p in head.parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(heads, now, strict=True))
+        assert not torch.equal(trunk, learner.policy.action_net.weight)
+        assert [group["lr"] for group in learner.policy.optimizer.param_groups][1] == 0

@@ -43,7 +43,7 @@ def test_terminations(library, detached: bool):
     head = torch.nn.Linear(WIDTH, K).double()
     latent = draw(BATCH, WIDTH).requires_grad_(not detached)
     options, cost = torch.tensor([0, 1, 2, 0, 1, 2]), draw(BATCH)
-    chosen = library(F.one_hot(options, K).double())
+    chosen = library(F.one_hot(options, K).double().T)
     ours = terms.termination_loss(latent, head, chosen, library(cost))
     beta = torch.sigmoid(head(latent)).gather(1, options[:, None])[:, 0]
     leaves = [head.weight, head.bias, *([] if detached else [latent])]
@@ -56,8 +56,8 @@ def test_the_policy_over_options(library):
     chose = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, 1.0]).double()
     options = torch.tensor([0, 1, 2, 0, 1, 2])
     log_probs = head(latent).log_softmax(1)
-    chosen = library(F.one_hot(options, K).double())
-    fixed = (library(log_probs), chosen, library(advantage), library(chose))
+    chosen = library(F.one_hot(options, K).double().T)
+    fixed = (library(log_probs.T), chosen, library(advantage), library(chose))
     ours = terms.option_policy_loss(latent, head, *fixed, 0.3)
     entropy = -(log_probs.exp() * log_probs).sum(1)
     taken = log_probs.gather(1, options[:, None])[:, 0]
@@ -76,14 +76,34 @@ def test_the_distance(equal: bool):
 
 @pytest.mark.parametrize("eps", [0.0, 0.1, 1.0])
 def test_the_greedy_choice(library, eps: float):
-    values = draw(BATCH, K)
+    values = draw(K, BATCH)
     probs = np.exp(np.asarray(terms.log_greedy(library(values), eps)))
-    np.testing.assert_allclose(probs.sum(1), 1)
-    rows = np.arange(BATCH)
-    np.testing.assert_allclose(probs[rows, values.argmax(1)], 1 - eps + eps / K)
+    np.testing.assert_allclose(probs.sum(0), 1)
+    columns = np.arange(BATCH)
+    np.testing.assert_allclose(probs[values.argmax(0), columns], 1 - eps + eps / K)
 
 
 def test_log_softmax(library):
-    logits = 50 * draw(BATCH, K)
+    logits = 50 * draw(K, BATCH)
     ours = torch.as_tensor(terms.log_softmax(library(logits)))
-    torch.testing.assert_close(ours, logits.log_softmax(1))
+    torch.testing.assert_close(ours, logits.log_softmax(0))
+
+
+def test_what_the_acting_options_did():
+    logits, values = draw(BATCH, K, ACTIONS), draw(BATCH, K)
+    leaves = [logits.requires_grad_(), values.requires_grad_()]
+    options, actions = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([3, 0, 1, 2, 3, 0])
+    samples = torch.arange(BATCH)
+    ours = terms.acted_terms(logits, values, samples * K + options, actions)
+    log_probs = logits[samples, options].log_softmax(1)
+    entropy = -(log_probs.exp() * log_probs).sum(1)
+    theirs = (log_probs[samples, actions], entropy, values[samples, options])
+    weights = draw(3, BATCH)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    weigh = [
+        sum((w * x).sum() for w, x in zip(weights, terms_, strict=True))
+        for terms_ in (ours, theirs)
+    ]
+    for a, b in zip(*(torch.autograd.grad(total, leaves) for total in weigh), strict=True):
+        torch.testing.assert_close(a, b)

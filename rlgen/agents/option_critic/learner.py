@@ -31,9 +31,9 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import update_learning_rate
 
-from rlgen.agents.on_policy import AuxiliaryLoss, FastOnPolicy, PolicyOutputs, fuse
+from rlgen.agents.heads import CategoricalHead
+from rlgen.agents.on_policy import AuxiliaryLoss, FastOnPolicy, PolicyOutputs
 from rlgen.agents.option_critic.acting import BoolArray, IntArray, OptionOutputs
 from rlgen.agents.option_critic.hellinger import HellingerRegularizer, mean_hellinger
 from rlgen.agents.option_critic.network import OptionNetwork, head_under, select
@@ -41,10 +41,9 @@ from rlgen.agents.option_critic.option_replay import OptionUsage
 from rlgen.agents.option_critic.policy import OptionCnnPolicy, OptionPolicy
 from rlgen.agents.option_critic.terms import (
     Array,
+    acted_terms,
     array_of,
-    one_hot,
-    row_dot,
-    tensor_of,
+    options_first,
     termination_loss,
 )
 from rlgen.agents.rollout import Minibatch
@@ -77,18 +76,35 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class OptionSamples:
+    """What happened to options at the samples of a minibatch, as float32 numbers.
+
+    Attributes:
+        acted: Options that acted, one-hot (K, batch).
+        asked: Options whose terminations are trained, one-hot (K, batch).
+        tested: 1 where a termination was tested, else 0, (batch,).
+        chose: 1 where an option was chosen, else 0, (batch,).
+    """
+
+    acted: Array
+    asked: Array
+    tested: Array
+    chose: Array
+
+
+@dataclass(frozen=True)
 class OptionedOutputs(PolicyOutputs):
     """Those of the options that acted, and beside them everything under every option.
 
     Attributes:
         heads: Everything under every option.
-        samples: What happened to options, with flags as numbers. This and the next hold arrays of
+        samples: What happened to options. This and the next hold arrays of
             :mod:`rlgen.agents.option_critic.terms`.
         mean_values: V_Omega(s), (batch,).
     """
 
     heads: OptionOutputs = None  # type: ignore[assignment]  # follows fields with defaults
-    samples: Entry = None  # type: ignore[assignment]
+    samples: OptionSamples = None  # type: ignore[assignment]
     mean_values: Array = None
 
 
@@ -195,22 +211,26 @@ class OptionLearner(FastOnPolicy):
         name = type(self).__name__
         if self.why_not_fast is not None:
             raise UserError(_NO_SLOW_ROAD.format(name=name, reason=self.why_not_fast))
-        own = {id(p) for g in self.policy.option_optimizer.param_groups for p in g["params"]}
-        self._own = [p for p in self.policy.parameters() if id(p) in own]
+        self._own = [p for head in self.policy.option_heads for p in head.parameters()]
+        own = set(map(id, self._own))
         self._trained = [p for p in self.policy.parameters() if id(p) not in own]
-        fuse(self.policy.option_optimizer)
+        if self.termination_lr is not None:
+            self._split_off(self._own)
         self.options = np.zeros(self.n_envs, dtype=np.int64)
         self._entry = None
         shape = (self.n_steps, self.n_envs)
         self._records = {name: np.zeros(shape, dtype=np.int64) for name in _RECORDED}
 
-    def _excluded_save_params(self) -> list[str]:
-        own = ["_own", "_records", "_entry", "_table"]
-        return [*super()._excluded_save_params(), *own]
+    def _split_off(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Makes a group of the optimiser, with a learning rate of its own, of some parameters."""
+        optimizer = self.policy.optimizer
+        rest = {**optimizer.param_groups[0], "params": self._trained}
+        own = {**rest, "params": parameters}
+        optimizer.param_groups[:] = [rest, own]
 
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        names, tensors = super()._get_torch_save_params()
-        return [*names, "policy.option_optimizer"], tensors
+    def _excluded_save_params(self) -> list[str]:
+        own = ["_own", "_records", "_entry", "_options", "_facts"]
+        return [*super()._excluded_save_params(), *own]
 
     def _setup_learn(
         self, total_timesteps: int, callback: MaybeCallback = None, *args: Any, **kwargs: Any
@@ -262,14 +282,14 @@ class OptionLearner(FastOnPolicy):
         _, values, beta, option_log_probs = self.network.act_all(stored)
         self._entry = entry = self._enter(beta, option_log_probs, dones)
         self._charge(entry)
-        mean = _mean_values(option_log_probs, values)
+        mean = _mean_values(option_log_probs.T, values.T)
         return np.where(entry.terminated, mean, select(values, entry.options))
 
     def _values_where_cut(self, stored: torch.Tensor, envs: list[int]) -> FloatArray:
         """U(w, s') = (1 - beta_w(s')) Q(s', w) + beta_w(s') V_Omega(s')."""
         _, values, beta, option_log_probs = self.network.act_all(stored)
         options = self.options[envs]
-        mean = _mean_values(option_log_probs, values)
+        mean = _mean_values(option_log_probs.T, values.T)
         ends = select(beta, options)
         upon_arrival: FloatArray = (1 - ends) * select(values, options) + ends * mean
         return upon_arrival
@@ -278,49 +298,64 @@ class OptionLearner(FastOnPolicy):
 
     def train(self) -> None:
         """Updates the policy with the rollout just collected; see the algorithm's method."""
-        rows = {name: self._records[name].reshape(-1) for name in _RECORDED}
-        numbers = np.stack([rows["options"], rows["entered"]])
-        flags = np.stack([rows["tested"], rows["terminated"]]).astype(np.float32)
-        self._table = [array_of(torch.from_numpy(t).to(self.device)) for t in (numbers, flags)]
+        self._tabulate()
         super().train()
+
+    def _tabulate(self) -> None:
+        """Puts what minibatches need of a rollout's options in one table."""
+        rows = {name: self._records[name].reshape(-1) for name in _RECORDED}
+        at_next = self.termination_at == "next"
+        asked = rows["entered"] if at_next else rows["options"]
+        chose = 1 - rows["tested"] + rows["terminated"]
+        known = np.arange(self.n_options)[:, None]
+        facts = (rows["options"] == known, asked == known, rows["tested"][None], chose[None])
+        self._options = torch.from_numpy(rows["options"]).to(self.device)
+        table = np.concatenate(facts, dtype=np.float32)
+        self._facts = array_of(torch.from_numpy(table).to(self.device))
 
     def _evaluate(self, batch: Minibatch) -> OptionedOutputs:
         heads = self.network.evaluate_all(batch.observations)
-        index = array_of(batch.index)
-        options, entered, tested, terminated = (
-            row for part in self._table for row in part[:, index]
-        )
-        acting = tensor_of(options)
+        k = self.n_options
+        acting = self._options.index_select(0, batch.index)
         # The options' rows among those of all options of all samples.
-        rows = torch.arange(len(acting), device=acting.device) * self.n_options + acting
-        head = head_under(self.policy, acting)
-        acted = heads.parameters.flatten(0, 1).index_select(0, rows)
-        log_prob, entropy = head.evaluate(acted, batch.actions)
+        rows = torch.arange(0, len(acting) * k, k, device=acting.device).add_(acting)
+        log_prob, entropy, values = self._acted(heads, acting, rows, batch.actions)
+        facts = self._facts[:, array_of(batch.index)]
+        log_over, all_values = array_of(heads.option_log_probs).T, array_of(heads.values)
         return OptionedOutputs(
             policy=self.policy,
             batch=batch,
             parameters=heads.parameters,
-            values=heads.values.flatten().index_select(0, rows),
+            values=values,
             log_prob=log_prob,
             entropy=entropy,
             latent_pi=heads.latent_pi,
             latent_vf=heads.latent_vf,
             option_values=heads.values,
             heads=heads,
-            samples=Entry(options, entered, tested, terminated),
-            mean_values=_mean_values(array_of(heads.option_log_probs), array_of(heads.values)),
+            samples=OptionSamples(facts[:k], facts[k:-2], facts[-2], facts[-1]),
+            mean_values=_mean_values(log_over, options_first(all_values)),
         )
+
+    def _acted(
+        self, heads: OptionOutputs, acting: torch.Tensor, rows: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns log-probability, entropy and value under the options that acted."""
+        head = head_under(self.policy, acting)
+        if isinstance(head, CategoricalHead):
+            return acted_terms(heads.parameters, heads.values, rows, actions)
+        acted = heads.parameters.flatten(0, 1).index_select(0, rows)
+        return *head.evaluate(acted, actions), heads.values.flatten().index_select(0, rows)
 
     def auxiliary_loss(self, outputs: PolicyOutputs) -> dict[str, torch.Tensor]:
         """Adds the termination loss; see the module and the base class."""
         assert isinstance(outputs, OptionedOutputs)
         heads, samples = outputs.heads, outputs.samples
-        at_next = self.termination_at == "next"
-        asked = one_hot(samples.entered if at_next else samples.options, self.n_options)
-        advantage = row_dot(asked, array_of(heads.values)) - outputs.mean_values
+        values = options_first(array_of(heads.values))
+        advantage = (samples.asked * values).sum(0) - outputs.mean_values
         cost = samples.tested * (advantage + (self.deliberation_cost + self.termination_reg))
         latent = heads.latent_vf.detach() if self.detach_terminations else heads.latent_vf
-        loss = termination_loss(latent, self.policy.termination_net, asked, cost)
+        loss = termination_loss(latent, self.policy.termination_net, samples.asked, cost)
         return {**super().auxiliary_loss(outputs), "termination_loss": loss}
 
     def _descend(self, loss: torch.Tensor) -> None:
@@ -328,12 +363,11 @@ class OptionLearner(FastOnPolicy):
             parameter.grad = None
         # Only the other weights' gradient is clipped, so that they move as without options.
         super()._descend(loss)
-        self.policy.option_optimizer.step()
 
     def _update_learning_rate(self, optimizers: Any) -> None:
-        super()._update_learning_rate([self.policy.option_optimizer, self.policy.optimizer])
+        super()._update_learning_rate(optimizers)
         if self.termination_lr is not None:
-            update_learning_rate(self.policy.option_optimizer, self.termination_lr)
+            self.policy.optimizer.param_groups[1]["lr"] = self.termination_lr
 
     def dump_logs(self, iteration: int = 0) -> None:
         """Logs SB3's values, and how the options of the last rollout were used."""
@@ -345,20 +379,21 @@ class OptionLearner(FastOnPolicy):
         self.logger.record("options/hellinger", self._distance())
         super().dump_logs(iteration)
 
-    def _distance(self, samples: int = 512) -> float:
+    def _distance(self, samples: int = 128) -> float:
         """Returns Hbar on some states of the last rollout."""
         stored = self.rollout_buffer.stored.flatten(0, 1)
         stride = max(len(stored) // samples, 1)
+        parameters = torch.from_numpy(self.network.act_all(stored[::stride])[0])
         with torch.no_grad():
-            heads = self.network.evaluate_all(stored[::stride])
             log_std = getattr(self.policy, "log_std", None)
-            return float(mean_hellinger(heads.parameters, log_std, eps=0.0).mean())
+            log_std = log_std.cpu() if log_std is not None else None
+            return float(mean_hellinger(parameters, log_std, eps=0.0).mean())
 
 
 def _mean_values(option_log_probs: Array, values: Array) -> Array:
-    """V_Omega(s) = sum_w pi_Omega(w|s) Q(s, w), (batch,)."""
+    """V_Omega(s) = sum_w pi_Omega(w|s) Q(s, w), (batch,), of two arrays (K, batch)."""
     probs = option_log_probs.exp() if torch.is_tensor(values) else np.exp(option_log_probs)
-    return row_dot(probs, values)
+    return (probs * values).sum(0)
 
 
 def _check_space(name: str, kind: str, space: spaces.Space) -> None:

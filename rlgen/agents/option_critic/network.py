@@ -10,7 +10,15 @@ from rlgen.agents.heads import CategoricalHead, GaussianHead
 from rlgen.agents.network import ActorCriticNetwork
 from rlgen.agents.option_critic.acting import OptionOutputs
 from rlgen.agents.option_critic.policy import OptionPolicy
-from rlgen.agents.option_critic.terms import array_of, log_greedy, log_softmax, tensor_of
+from rlgen.agents.option_critic.terms import (
+    Array,
+    array_of,
+    linear,
+    log_greedy,
+    log_softmax,
+    options_first,
+    tensor_of,
+)
 from rlgen.nets.towers import two_towers
 
 FloatArray = npt.NDArray[np.float32]
@@ -25,7 +33,7 @@ class OptionNetwork(ActorCriticNetwork):
         super().__init__(policy, dtype)
         if self.towers is not None:  # read once: the arrays are the parameters' own memory
             self._termination_head = _arrays(policy.termination_net)
-            self._option_head = _arrays(policy.option_net) if policy.option_net else None
+        self._option_head = _arrays(policy.option_net) if policy.option_net else None
 
     def act_all(
         self, stored: torch.Tensor
@@ -37,12 +45,10 @@ class OptionNetwork(ActorCriticNetwork):
             x = stored.numpy()
             parameters, actor_kept = actor.forward_keeping(x, {})
             values, critic_kept = critic.forward_keeping(x, {})
-            beta = _sigmoid(_linear(critic_kept[-1], *self._termination_head))
-            if self._option_head is not None:
-                log_probs = log_softmax(_linear(actor_kept[-1], *self._option_head))
-            else:
-                log_probs = log_greedy(values, policy.option_eps)
-            return parameters.reshape(len(x), policy.n_options, -1), values, beta, log_probs
+            beta = _sigmoid(linear(critic_kept[-1], *self._termination_head))
+            log_probs = self._over_options(actor_kept[-1], values)
+            parameters = parameters.reshape(len(x), policy.n_options, -1)
+            return parameters, values, beta.T, log_probs.T
         with torch.inference_mode():
             features = self._features(stored, self.packed.act if self.packed else None)
             outputs = policy.heads_of(*policy.mlp_extractor(features))
@@ -65,19 +71,15 @@ class OptionNetwork(ActorCriticNetwork):
         else:
             latent_pi, latent_vf = policy.mlp_extractor(self.features(stored))
             parameters, values = policy.action_net(latent_pi), policy.value_net(latent_vf)
-        if policy.option_net is not None:
-            head = map(array_of, (policy.option_net.weight.T, policy.option_net.bias))
-            log_probs = log_softmax(_linear(array_of(latent_pi), *head))
-        else:
-            log_probs = log_greedy(array_of(values), policy.option_eps)
-        return OptionOutputs(
-            parameters.unflatten(1, (policy.n_options, -1)),
-            values,
-            None,
-            tensor_of(log_probs),
-            latent_pi,
-            latent_vf,
-        )
+        log_probs = tensor_of(self._over_options(array_of(latent_pi), array_of(values))).T
+        parameters = parameters.view(len(values), policy.n_options, -1)
+        return OptionOutputs(parameters, values, None, log_probs, latent_pi, latent_vf)
+
+    def _over_options(self, latent_pi: Array, values: Array) -> Array:
+        """Returns log pi_Omega, (K, batch)."""
+        if self._option_head is not None:
+            return log_softmax(linear(latent_pi, *self._option_head))
+        return log_greedy(options_first(values), self.policy.option_eps)
 
 
 def select(values: npt.NDArray[Any], options: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -99,12 +101,8 @@ def head_under(policy: OptionPolicy, options: Any) -> CategoricalHead | Gaussian
     return GaussianHead(log_std[0] if policy.n_options == 1 else log_std[torch.as_tensor(options)])
 
 
-def _arrays(layer: torch.nn.Linear) -> tuple[FloatArray, FloatArray]:
-    return layer.weight.detach().numpy().T, layer.bias.detach().numpy()
-
-
-def _linear(x: Any, weight: Any, bias: Any) -> Any:
-    return x @ weight + bias
+def _arrays(layer: torch.nn.Linear) -> tuple[Array, Array]:
+    return array_of(layer.weight), array_of(layer.bias)
 
 
 def _sigmoid(x: FloatArray) -> FloatArray:

@@ -47,9 +47,6 @@ class OptionPolicy(ActsWithOptions, ActorCriticPolicy):
         option_eps: Exploration of the greedy choice.
         **kwargs: As SB3's ``ActorCriticPolicy`` takes them.
 
-    Attributes:
-        option_optimizer: Of the terminations and of pi_Omega; ``optimizer`` has all the rest.
-
     Raises:
         UserError: If an argument is out of its range.
     """
@@ -92,19 +89,20 @@ class OptionPolicy(ActsWithOptions, ActorCriticPolicy):
             self.log_std: nn.Parameter = nn.Parameter(
                 self.log_std.detach().repeat(self.n_options, 1)
             )
-        common: list[nn.Parameter] = list(self.parameters())
         latent_pi, latent_vf = action_net.in_features, self.value_net.in_features
         self.termination_net = _zero_linear(latent_vf, self.n_options)
-        heads = [self.termination_net]
         self.option_net: nn.Linear | None = None
         if self.over_options == "softmax":
             self.option_net = _zero_linear(latent_pi, self.n_options)
-            heads.append(self.option_net)
-        rate = lr_schedule(1)
         optimizer_class: Any = self.optimizer_class
-        self.optimizer = optimizer_class(common, lr=rate, **self.optimizer_kwargs)
-        own = [p for head in heads for p in head.parameters()]
-        self.option_optimizer = optimizer_class(own, lr=rate, **self.optimizer_kwargs)
+        self.optimizer = optimizer_class(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+        )
+
+    @property
+    def option_heads(self) -> list[nn.Linear]:
+        """The heads of the terminations and of pi_Omega."""
+        return [self.termination_net, *([self.option_net] if self.option_net else [])]
 
     def heads_of(self, latent_pi: torch.Tensor, latent_vf: torch.Tensor) -> OptionOutputs:
         """Computes all heads, without the stop-gradients of any learner."""

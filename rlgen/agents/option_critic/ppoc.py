@@ -13,7 +13,7 @@ import torch
 
 from rlgen.agents.on_policy import PolicyOutputs
 from rlgen.agents.option_critic.learner import OptionedOutputs, OptionLearner
-from rlgen.agents.option_critic.terms import array_of, one_hot, option_policy_loss
+from rlgen.agents.option_critic.terms import array_of, option_policy_loss
 from rlgen.agents.ppo import PPO
 from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import UserError
@@ -67,14 +67,14 @@ class PPOC(OptionLearner, PPO):
         advantage = array_of(batch.returns) - outputs.mean_values
         if self.normalize_advantage:
             # In the units of the actions' advantages; the sign is that of A_Omega.
-            advantage = advantage / (array_of(batch.advantages).std() + 1e-8)
+            advantage = advantage / (array_of(batch.advantages.std()) + 1e-8)
         loss = option_policy_loss(
             heads.latent_pi,
             self.policy.option_net,
-            array_of(heads.option_log_probs),
-            one_hot(samples.options, self.n_options),
+            array_of(heads.option_log_probs).T,
+            samples.acted,
             advantage,
-            1 - samples.tested + samples.terminated,
+            samples.chose,
             self.option_ent_coef,
         )
         return {**terms, "option_policy_loss": loss}
