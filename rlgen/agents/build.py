@@ -15,7 +15,7 @@ from rlgen.agents.options import GeneticOptions
 from rlgen.agents.registry import AGENTS
 from rlgen.core.errors import UserError
 from rlgen.envs import make_vec, resolve_env
-from rlgen.nets import MinAtarCNN
+from rlgen.nets import DesignExtractor, MinAtarCNN
 
 # Options that are not keyword arguments of the algorithm.
 _OURS = {
@@ -58,10 +58,13 @@ def build_env(
         n_envs: Number of environments, if not the configuration's.
     """
     env_kwargs = dict(config["env_kwargs"])
+    family = resolve_env(config["env"]).family
+    if family == "design" and config["agent"]["name"] == "maskable_ppo":
+        env_kwargs.setdefault("mask_in_observation", True)  # scores and videos read it there
     seed = config["seed"] if training else config["seed"] + 10_000
     limit = None if training else config["eval_max_steps"]
-    if limit is not None:
-        atari = resolve_env(config["env"]).family == "atari"
+    if limit is not None and family != "design":  # those end by themselves
+        atari = family == "atari"
         env_kwargs |= {"max_frames": 4 * limit} if atari else {"max_episode_steps": limit}
     vec = make_vec(
         config["env"],
@@ -89,6 +92,8 @@ def build_agent(config: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
         UserError: If an option does not fit the agent or the environment.
     """
     options = dict(config["agent"])
+    if options["name"] == "maskable_ppo":  # its library is an extra
+        import_module("rlgen.agents.maskable")
     algorithm = AGENTS[options["name"]]
     kwargs = {key: value for key, value in options.items() if key not in _OURS}
     if "population_size" in options:
@@ -130,6 +135,8 @@ def _policy(options: dict[str, Any], env: VecEnv) -> tuple[str, dict[str, Any]]:
     if options["policy"] != "auto":
         return options["policy"], policy_kwargs
     if isinstance(space, spaces.Dict):
+        if {"geometry", "scalars"} <= space.spaces.keys():
+            policy_kwargs |= {"features_extractor_class": DesignExtractor}
         return "MultiInputPolicy", policy_kwargs
     if isinstance(space, spaces.Discrete) and options["base"] == "option_critic":
         return "TabularPolicy", policy_kwargs

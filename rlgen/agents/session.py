@@ -17,6 +17,7 @@ from rlgen.agents.callbacks import (
     ShowProgress,
     StopOnSignal,
 )
+from rlgen.agents.designs import BestDesigns, leave_designs
 from rlgen.agents.scoring import record_video, score
 from rlgen.agents.state import Tensors, restore_policy, restore_training_state
 from rlgen.core.checkpoint import drop_after, list_checkpoints, readable
@@ -28,6 +29,9 @@ from rlgen.core.job import newest_checkpoint, restore_newest
 from rlgen.core.progress import StepBar
 from rlgen.core.record import CSVWriter
 from rlgen.core.run import write_text
+from rlgen.envs import resolve_env
+
+KEPT_DESIGNS = 12
 
 
 class TrainingSession:
@@ -53,6 +57,9 @@ class TrainingSession:
         self.best_return: float | None = None
         self.resumed_at: int | None = None
         self.evaluation: Evaluation | None = None
+        self.designs: BestDesigns | None = None
+        if resolve_env(config["env"]).family == "design":
+            self.designs = BestDesigns(folder / "designs", KEPT_DESIGNS, tell)
         self.checkpoints = Checkpoints(
             folder / "checkpoints", config["checkpoint_every"], self._extra_state, tell
         )
@@ -102,6 +109,8 @@ class TrainingSession:
         episodes = EpisodeRecord(self.folder / "episodes.csv", self.resumed_at)
         with StepBar(config["total_timesteps"], model.num_timesteps) as bar:
             callbacks = [self.checkpoints, episodes, ShowProgress(bar)]
+            if self.designs is not None:
+                callbacks.append(self.designs)
             if config["eval_every"]:
                 self.evaluation = self._make_evaluation()
                 callbacks.append(self.evaluation)
@@ -179,6 +188,8 @@ class TrainingSession:
         best = self._extra_state()["best_return"]
         if best is not None:
             card.append(f"- best evaluation during training: mean return {best:.2f} (`best/`)")
+        if self._leave_designs():
+            card.append("- best designs, with files for CAD and printing: `designs/index.html`")
         if config["eval_max_steps"] is not None:
             card.append(f"- evaluation episodes were cut after {config['eval_max_steps']} steps")
         card += [
@@ -190,6 +201,18 @@ class TrainingSession:
         ]
         write_text(self.folder / "card.md", "\n".join(card) + "\n")
         tell(f"done: return {result}; see {self.folder}/card.md")
+
+    def _leave_designs(self) -> bool:
+        """Makes files and a gallery of the best designs; returns whether there are any."""
+        if self.designs is None or not self.designs.best:
+            return False
+        title = f"{self.config['agent']['name']} on {self.config['env']}"
+        try:
+            leave_designs(self.folder / "designs", self.designs.best, title)
+        except OSError as error:
+            tell(f"the gallery of designs was not written ({error})")
+            return False
+        return True
 
     def _make_video(self) -> str | None:
         config = self.config

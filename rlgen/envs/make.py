@@ -99,6 +99,9 @@ def _gym_vector(name: EnvName, n_envs: int, backend: str, kwargs: dict[str, Any]
     def make() -> gym.Env:
         return gym.make(name.id, disable_env_checker=True, **kwargs)
 
+    if name.family == "design":  # ours knows how to start processes and to share a cache
+        kwargs["mode"] = "async" if backend == "async" else "sync"
+        backend = "auto"
     if backend == "auto" and name.id.startswith("rlgen/"):  # ours end episodes as SB3 wants
         return gym.make_vec(name.id, n_envs, vectorization_mode="vector_entry_point", **kwargs)
     fns: list[Callable[[], gym.Env]] = [make for _ in range(n_envs)]

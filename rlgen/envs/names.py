@@ -17,6 +17,7 @@ _FAMILY_BY_ENTRY = {
     "gymnasium.envs.mujoco": "mujoco",
     "minatar": "minatar",
     "rlgen.envs.four_rooms": "grid",
+    "rlgen.envs.design": "design",
 }
 
 
@@ -26,7 +27,7 @@ class EnvName:
 
     Attributes:
         id: What ``gymnasium.make`` takes, with a leading ``module:`` where the user gave one.
-        family: Group of default settings: atari, minatar, classic, box2d, mujoco or other.
+        family: Group of default settings: atari, minatar, classic, box2d, mujoco, grid, design or other.
         short: The name without version, for run folders and titles.
     """
 

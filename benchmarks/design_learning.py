@@ -1,0 +1,140 @@
+"""Does learning help to design? Agents, search and experts at equal numbers of evaluations.
+
+    python benchmarks/design_learning.py                                  # Vessel, NestCup, Reach
+    python benchmarks/design_learning.py tasks=Reach agents=ppo,maskable_ppo evaluations=50000
+
+An *evaluation* is one score of one design: a step of an agent (dense rewards score every step),
+or one finished design of a search, however many operations it took. Random search draws up to ten
+masked operations per design, the cross-entropy search (CEM) sequences of four. Agents are trained
+by ``python -m rlgen.train agent=... env=TASK total_timesteps=EVALUATIONS`` with the settings of
+the command, one torch thread; the last rollout may go a little beyond. What is there already is
+not repeated.
+
+Printed: the best score that was found (final resolution), and for agents the mean score of what
+the final policy designs, each as mean over seeds with 95 % bootstrap interval; and paired
+differences of the best scores between the agents and CEM.
+"""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from paired_runs import cell, folder_of, summary, train
+
+from rlgen.core.compose import check_options
+from rlgen.core.run import write_text
+from rlgen.envs.design.brief import Brief
+from rlgen.envs.design.experts import expert
+from rlgen.envs.design.history import Design
+from rlgen.envs.design.metrics import evaluate
+from rlgen.envs.design.search import Trial, cem_search, limited, random_search
+from rlgen.envs.design.solids import Solid
+from rlgen.envs.design.tasks import score
+
+SEARCHES = {"random": random_search, "cem": cem_search}
+Row = npt.NDArray[np.float64]
+
+
+@dataclass
+class StudyOptions:
+    """Options of the study."""
+
+    tasks: str = "Vessel,NestCup,Reach"
+    agents: str = "ppo,g2ppo"
+    evaluations: int = 10_000
+    seeds: int = 5
+    eval_episodes: int = 30
+    extra: str = ""  # further arguments of all agents, separated by spaces
+    jobs: int = 1
+    out: str = "runs/design-learning"
+
+
+def final_score(solid: Solid, brief: Brief) -> float:
+    """Returns a design's score at final resolution."""
+    metrics = evaluate(solid.mesh, brief.task.metrics, brief.task.conditions, precise=True)
+    return score(metrics, brief.task, empty=solid.is_empty)
+
+
+def run_search(options: StudyOptions, task: str, name: str, seed: int) -> None:
+    """Runs one search and writes the best score it found."""
+    path = folder_of(options.out, task, f"{name}-{options.evaluations}", seed) / "best.json"
+    if path.exists():
+        return
+    brief, best = Brief.of_task(task), Trial(Design(), 0.0)
+    for trial in limited(SEARCHES[name](brief, seed), options.evaluations):
+        if trial.score > best.score:
+            best = trial
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps({"score": final_score(best.design.solid, brief)}))
+    print(f"{path.parent}: {final_score(best.design.solid, brief):.3f}", flush=True)
+
+
+def agent_folder(options: StudyOptions, task: str, name: str, seed: int) -> Path:
+    """Returns the run folder of an agent."""
+    return folder_of(options.out, task, f"{name}-{options.evaluations}-{options.extra}", seed)
+
+
+def run_agent(options: StudyOptions, task: str, name: str, seed: int) -> None:
+    """Trains one agent."""
+    arguments = [f"agent={name}", f"env={task}", f"seed={seed}"]
+    arguments += [f"total_timesteps={options.evaluations}", *options.extra.split()]
+    arguments += [f"eval_episodes={options.eval_episodes}"]
+    train(agent_folder(options, task, name, seed), arguments)
+
+
+def best_of(options: StudyOptions, task: str, name: str) -> Row:
+    """Returns the best score of each seed."""
+    values = []
+    for seed in range(options.seeds):
+        if name in SEARCHES:
+            where = folder_of(options.out, task, f"{name}-{options.evaluations}", seed)
+            values.append(json.loads((where / "best.json").read_text())["score"])
+        else:
+            found = agent_folder(options, task, name, seed) / "designs" / "best.json"
+            values.append(json.loads(found.read_text())[0]["score"] if found.exists() else 0.0)
+    return np.array(values)
+
+
+def report(options: StudyOptions) -> list[str]:
+    """Returns the lines of a Markdown table."""
+    agents = options.agents.split(",")
+    lines = [
+        f"{options.evaluations:,} evaluations, {options.seeds} seeds",
+        "",
+        "| task | who | best design | final policy | best - CEM's |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for task in options.tasks.split(","):
+        brief = Brief.of_task(task)
+        lines.append(f"| {task} | expert | {final_score(expert(task).solid, brief):.3f} | | |")
+        cem = best_of(options, task, "cem")
+        for name in (*SEARCHES, *agents):
+            best = best_of(options, task, name)
+            policy, apart = "", "" if name == "cem" else cell(best - cem, 3)
+            if name in agents:
+                folders = [agent_folder(options, task, name, s) for s in range(options.seeds)]
+                policy = cell(np.array([summary(folder)[-1] for folder in folders]))
+            lines.append(f"| {task} | {name} | {cell(best, 3)} | {policy} | {apart} |")
+    return lines
+
+
+def main() -> None:
+    """Runs the study."""
+    options = check_options(StudyOptions, sys.argv[1:])
+    work = []
+    for seed in range(options.seeds):
+        for task in options.tasks.split(","):
+            work += [(run_search, task, name, seed) for name in SEARCHES]
+            work += [(run_agent, task, name, seed) for name in options.agents.split(",")]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for done in [pool.submit(call, options, *rest) for call, *rest in work]:
+            done.result()
+    print("\n".join(report(options)))
+
+
+if __name__ == "__main__":
+    main()
