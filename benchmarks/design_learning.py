@@ -1,14 +1,14 @@
-"""Does learning help to design? Agents, search and experts at equal numbers of evaluations.
+"""Does learning help to design? Agents, search and experts with equal numbers of operations.
 
     python benchmarks/design_learning.py                                  # Vessel, NestCup, Reach
-    python benchmarks/design_learning.py tasks=Reach agents=ppo,maskable_ppo evaluations=50000
+    python benchmarks/design_learning.py tasks=Reach agents=ppo,maskable_ppo operations=50000
 
-An *evaluation* is one score of one design: a step of an agent (dense rewards score every step),
-or one finished design of a search, however many operations it took. Random search draws up to ten
-masked operations per design, the cross-entropy search (CEM) sequences of four. Agents are trained
-by ``python -m rlgen.train agent=... env=TASK total_timesteps=EVALUATIONS`` with the settings of
-the command, one torch thread; the last rollout may go a little beyond. What is there already is
-not repeated.
+The budget counts operations, so that all do the same work on the kernel: a step of an agent is
+one, a design of the cross-entropy search (CEM) four, a random design ten (masked operations, all
+ten tried). With dense rewards an agent learns a score from each. Agents are trained by
+``python -m rlgen.train agent=... env=TASK total_timesteps=OPERATIONS`` with the settings of the
+command, one torch thread; the last rollout may go a little beyond. What is there already is not
+repeated.
 
 Printed: the best score that was found (final resolution), and for agents the mean score of what
 the final policy designs, each as mean over seeds with 95 % bootstrap interval; and paired
@@ -35,7 +35,7 @@ from rlgen.envs.design.search import Trial, cem_search, limited, random_search
 from rlgen.envs.design.solids import Solid
 from rlgen.envs.design.tasks import score
 
-SEARCHES = {"random": random_search, "cem": cem_search}
+SEARCHES = {"random": (random_search, 10), "cem": (cem_search, 4)}  # and operations per design
 Row = npt.NDArray[np.float64]
 
 
@@ -45,7 +45,7 @@ class StudyOptions:
 
     tasks: str = "Vessel,NestCup,Reach"
     agents: str = "ppo,g2ppo"
-    evaluations: int = 10_000
+    operations: int = 8_000
     seeds: int = 5
     eval_episodes: int = 30
     extra: str = ""  # further arguments of all agents, separated by spaces
@@ -61,11 +61,12 @@ def final_score(solid: Solid, brief: Brief) -> float:
 
 def run_search(options: StudyOptions, task: str, name: str, seed: int) -> None:
     """Runs one search and writes the best score it found."""
-    path = folder_of(options.out, task, f"{name}-{options.evaluations}", seed) / "best.json"
+    path = folder_of(options.out, task, f"{name}-{options.operations}", seed) / "best.json"
     if path.exists():
         return
     brief, best = Brief.of_task(task), Trial(Design(), 0.0)
-    for trial in limited(SEARCHES[name](brief, seed), options.evaluations):
+    search, length = SEARCHES[name]
+    for trial in limited(search(brief, seed), options.operations // length):
         if trial.score > best.score:
             best = trial
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,13 +76,13 @@ def run_search(options: StudyOptions, task: str, name: str, seed: int) -> None:
 
 def agent_folder(options: StudyOptions, task: str, name: str, seed: int) -> Path:
     """Returns the run folder of an agent."""
-    return folder_of(options.out, task, f"{name}-{options.evaluations}-{options.extra}", seed)
+    return folder_of(options.out, task, f"{name}-{options.operations}-{options.extra}", seed)
 
 
 def run_agent(options: StudyOptions, task: str, name: str, seed: int) -> None:
     """Trains one agent."""
     arguments = [f"agent={name}", f"env={task}", f"seed={seed}"]
-    arguments += [f"total_timesteps={options.evaluations}", *options.extra.split()]
+    arguments += [f"total_timesteps={options.operations}", *options.extra.split()]
     arguments += [f"eval_episodes={options.eval_episodes}"]
     train(agent_folder(options, task, name, seed), arguments)
 
@@ -91,7 +92,7 @@ def best_of(options: StudyOptions, task: str, name: str) -> Row:
     values = []
     for seed in range(options.seeds):
         if name in SEARCHES:
-            where = folder_of(options.out, task, f"{name}-{options.evaluations}", seed)
+            where = folder_of(options.out, task, f"{name}-{options.operations}", seed)
             values.append(json.loads((where / "best.json").read_text())["score"])
         else:
             found = agent_folder(options, task, name, seed) / "designs" / "best.json"
@@ -103,7 +104,7 @@ def report(options: StudyOptions) -> list[str]:
     """Returns the lines of a Markdown table."""
     agents = options.agents.split(",")
     lines = [
-        f"{options.evaluations:,} evaluations, {options.seeds} seeds",
+        f"{options.operations:,} operations, {options.seeds} seeds",
         "",
         "| task | who | best design | final policy | best - CEM's |",
         "| --- | --- | --- | --- | --- |",

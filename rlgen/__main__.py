@@ -9,6 +9,7 @@ from rlgen import __version__
 COMMANDS = {
     "train": "train an agent or an image model",
     "evaluate": "score a trained agent, and film it",
+    "design": "search, compare and export 3D designs",
     "generate": "translate images into mixes of domains",
     "plot": "draw learning curves over seeds",
 }

@@ -35,3 +35,12 @@ def test_options_four_rooms(cwd: Path, capsys: pytest.CaptureFixture) -> None:
     assert "steps to the goal; see map.png" in capsys.readouterr().out
     with Image.open(cwd / "map.png") as picture:
         assert len(picture.convert("RGB").getcolors(10**6)) > 100
+
+
+def test_design_a_cup(cwd: Path, capsys: pytest.CaptureFixture) -> None:
+    script = runpy.run_path(str(EXAMPLES / "design_a_cup.py"))
+    script["main"]("cup")
+    told = capsys.readouterr().out
+    assert "hollow   done         score 0.98" in told
+    names = {path.name for path in (cwd / "cup").iterdir()}
+    assert names == {f"cup{s}" for s in (".step", ".glb", ".stl", ".scad", ".py", ".json", ".png")}

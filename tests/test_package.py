@@ -157,7 +157,7 @@ LAYERS = [
     "core",
     "envs nets data",
     "agents generative",
-    "train evaluate generate plot",
+    "train evaluate generate design plot",
     "__main__ __init__",
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}

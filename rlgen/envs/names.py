@@ -27,7 +27,8 @@ class EnvName:
 
     Attributes:
         id: What ``gymnasium.make`` takes, with a leading ``module:`` where the user gave one.
-        family: Group of default settings: atari, minatar, classic, box2d, mujoco, grid, design or other.
+        family: Group of default settings: atari, minatar, classic, box2d, mujoco, grid, design or
+            other.
         short: The name without version, for run folders and titles.
     """
 

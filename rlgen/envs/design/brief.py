@@ -49,6 +49,7 @@ from typing import Any, Self
 from rlgen.core.errors import UserError, closest
 from rlgen.envs.design.conditions import (
     Conditions,
+    checked_choice,
     checked_count,
     checked_number,
 )
@@ -58,7 +59,7 @@ from rlgen.envs.design.masks import check_allowed
 from rlgen.envs.design.presets import MULTI_GOAL, TASK_NAMES, make_task
 from rlgen.envs.design.space import DesignSpace
 from rlgen.envs.design.targets import KINDS, Target
-from rlgen.envs.design.tasks import Task
+from rlgen.envs.design.tasks import PRESETS, Task
 
 HORIZON = 12
 _KEYS = ("name", "description", "task", "preset", "operations", "horizon", "seed")
@@ -182,17 +183,22 @@ class Brief:
         return replace(self, seed=seed)
 
 
-def read_wanted(text: str, preset: str = "normal") -> Brief:
+def read_wanted(text: str, level: str = "normal") -> Brief:
     """Returns the brief that a command's argument names: a TOML file or a task.
+
+    Args:
+        text: As typed.
+        level: Preset of the task: ``"easy"``, ``"normal"``, ``"hard"`` or ``"open"``.
 
     Raises:
         UserError: It is neither, or see :meth:`Brief.load`.
     """
+    checked_choice("level", level, PRESETS)
     if text in TASK_NAMES:
-        return Brief.of_task(text, preset)
+        return Brief.of_task(text, level)
     if Path(text).suffix.lower() == ".toml" or Path(text).is_file():
-        if preset != "normal":
-            raise UserError(f"preset={preset} belongs to a task's name; write it into {text}")
+        if level != "normal":
+            raise UserError(f"level={level} belongs to a task's name; write preset into {text}")
         return Brief.load(text)
     raise UserError(
         f"{text!r} is neither a file brief.toml nor a task; {closest(text, TASK_NAMES)}"
@@ -302,7 +308,8 @@ def _space(
     space = DesignSpace.from_dict({**fields, **given})
     if box is None:
         return space
-    return replace(space, size=tuple(map(min, space.size, box)))
+    x, y, z = map(min, space.size, box)
+    return replace(space, size=(x, y, z))
 
 
 def _task(data: Mapping[str, Any], name: str, limits: tuple[Target, ...]) -> Task:

@@ -7,12 +7,14 @@ run and ``designs.json`` of a search. What cannot be read is told and skipped.
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlgen.core.errors import UserError
+from rlgen.core.errors import UserError, closest
+from rlgen.envs.design.brief import Brief, read_wanted
 from rlgen.envs.design.evaluation import Wanted, evaluate_design
 from rlgen.envs.design.export.files import write_bytes
 from rlgen.envs.design.gallery import read_likes
@@ -77,6 +79,26 @@ def saved_task(path: str | Path) -> Task | None:
     return Task.from_dict(goal) if goal else None
 
 
+def brief_for(path: str | Path, design: Design, named: str | None, level: str = "normal") -> Brief:
+    """Returns what a saved design is for.
+
+    Args:
+        path: Its file.
+        design: What is in it.
+        named: A brief or task as typed; None for what the design was made for.
+        level: Preset of the task that is named.
+
+    Raises:
+        UserError: Nothing is named and the file does not tell, or see ``read_wanted``.
+    """
+    if named is not None:
+        return read_wanted(named, level)
+    task = saved_task(path)
+    if task is None:
+        raise UserError(f"{path} does not tell what it was made for; type brief=Vessel")
+    return replace(Brief.of_task(task), space=design.space)
+
+
 def collect(
     paths: Iterable[str | Path], tell: Callable[[str], None], task: Task | Wanted | None = None
 ) -> list[Exhibit]:
@@ -90,16 +112,16 @@ def collect(
     Raises:
         UserError: A path does not exist, or no design is found.
     """
-    paths = [Path(path) for path in paths]
+    places = [Path(path) for path in paths]
     found: dict[tuple[str, str], Exhibit] = {}
-    for path in paths:
+    for path in places:
         if not path.exists():
             raise UserError(f"{path} does not exist; name a run folder, or a folder of designs")
         for file, root in _files(path):
             for exhibit in _read(file, root, tell, task):
                 found.setdefault((exhibit.group, exhibit.design.solid.sha256), exhibit)
     if not found:
-        shown = " ".join(map(str, paths))
+        shown = " ".join(map(str, places))
         raise UserError(f"no design in {shown}; find some: python -m rlgen.design solve Vessel")
     return list(found.values())
 
@@ -148,8 +170,17 @@ def pins_of(
                     raise UserError(f"{pin} does not tell what it was made for; type task=Vessel")
                 same = [Exhibit(design, task, Path(pin).stem, "pinned")]
                 further += same
-            names.append(f"{same[0].group}/{same[0].name}" if same[0].group else same[0].name)
+            names.append(full_name(same[0]))
+    known = [full for one in (*exhibits, *further) for full in (one.name, full_name(one))]
+    for name in names:
+        if name not in known:
+            raise UserError(f"pinned design {name!r} is not in the gallery; {closest(name, known)}")
     return names, further
+
+
+def full_name(exhibit: Exhibit) -> str:
+    """Returns ``group/name``, or the name where there is no group."""
+    return f"{exhibit.group}/{exhibit.name}" if exhibit.group else exhibit.name
 
 
 def _files(path: Path) -> Iterator[tuple[Path, Path]]:

@@ -8,14 +8,22 @@ project's own, so this is not a reproduction.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlgen.core.errors import UserError, closest
 from rlgen.envs.design.appraisal import Cache
+from rlgen.envs.design.arguments import (
+    as_allowed,
+    as_seed,
+    as_space,
+    as_task,
+    check_number,
+)
 from rlgen.envs.design.conditions import METRICS
 from rlgen.envs.design.encodings import N_OPERATIONS, action_space, decode
 from rlgen.envs.design.goal_sampling import GOAL_CONDITIONS, sample_goal
@@ -28,7 +36,7 @@ from rlgen.envs.design.goals import (
     task_of,
 )
 from rlgen.envs.design.history import Design
-from rlgen.envs.design.masks import check_allowed, operation_mask
+from rlgen.envs.design.masks import operation_mask
 from rlgen.envs.design.mesh import Floats
 from rlgen.envs.design.observations import Moment, Observation, Observer
 from rlgen.envs.design.operations import (
@@ -39,7 +47,7 @@ from rlgen.envs.design.operations import (
     UNDO,
     Action,
 )
-from rlgen.envs.design.presets import MULTI_GOAL, make_task
+from rlgen.envs.design.presets import MULTI_GOAL
 from rlgen.envs.design.render import construction_frames
 from rlgen.envs.design.showing import Screen, as_picture, as_text
 from rlgen.envs.design.space import DesignSpace
@@ -107,7 +115,8 @@ class DesignEnv(gym.Env[Observation, Any]):
         UserError: If an argument does not fit.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 2}  # noqa: RUF012
+    observation_space: spaces.Dict  # type: ignore[assignment]  # Gymnasium's is of one array
 
     def __init__(
         self,
@@ -133,20 +142,20 @@ class DesignEnv(gym.Env[Observation, Any]):
             raise UserError(f"reward={reward!r} is unknown; {closest(str(reward), REWARDS)}")
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UserError(f"render_mode={render_mode!r} is unknown; allowed: {RENDER_MODES}")
-        _check_range("horizon", horizon, 1, 1000, whole=True)
-        _check_range("gamma", gamma, 0.0, 1.0)
-        _check_range("refusal_penalty", refusal_penalty, 0.0, 1.0)
-        _check_range("render_size", render_size, 32, 4096, whole=True)
+        check_number("horizon", horizon, 1, 1000, whole=True)
+        check_number("gamma", gamma, 0.0, 1.0)
+        check_number("refusal_penalty", refusal_penalty, 0.0, 1.0)
+        check_number("render_size", render_size, 32, 4096, whole=True)
         self.preset = preset
-        self.task = None if isinstance(task, str) and task == MULTI_GOAL else _task(task, preset)
+        self.task = None if isinstance(task, str) and task == MULTI_GOAL else as_task(task, preset)
         self.goal = goal or self.task is None
         if self.goal and self.task is not None:
             desired_goal(self.task)  # refuses what a goal cannot express
-        self.design_space = _space(space)
-        self.seed_design = _seed_design(seed_design)
+        self.design_space = as_space(space)
+        self.seed_design = as_seed(seed_design)
         if self.seed_design is not None and space is None:
             self.design_space = self.seed_design.space
-        self.allowed = _allowed(allowed, seeded=self.seed_design is not None)
+        self.allowed = as_allowed(allowed, seeded=self.seed_design is not None)
         self.horizon = int(horizon)
         self.reward, self.gamma = reward, float(gamma)
         self.refusal_penalty = float(refusal_penalty)
@@ -261,13 +270,12 @@ class DesignEnv(gym.Env[Observation, Any]):
             self._score = score(self._metrics, self.current, empty=self.design.solid.is_empty)
 
     def _reward(self, before: float, penalty: float, info: dict[str, Any]) -> float:
-        if self.reward == "discounted_shaping":
-            return self.gamma * self._score - before - penalty
         if self.goal:
             return float(self.compute_reward(self._achieved(), self.desired, info))
         if self.reward == "sparse":
             return self._score - penalty
-        return self._score - before - penalty
+        gamma = self.gamma if self.reward == "discounted_shaping" else 1.0
+        return gamma * self._score - before - penalty
 
     # What is told ---------------------------------------------------------------------------
 
@@ -335,7 +343,8 @@ class DesignEnv(gym.Env[Observation, Any]):
         Pure, and vectorised over leading dimensions, as hindsight relabelling needs.
         """
         kind = "sparse" if self.reward == "sparse" else "dense"
-        return compute_reward(achieved_goal, desired_goal, info, kind)
+        gamma = self.gamma if self.reward == "discounted_shaping" else 1.0
+        return compute_reward(achieved_goal, desired_goal, info, kind, gamma)
 
     def compute_terminated(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
         """Returns whether the agent had finished."""
@@ -380,42 +389,3 @@ class DesignEnv(gym.Env[Observation, Any]):
         if self._screen is not None:
             self._screen.close()
             self._screen = None
-
-
-def _check_range(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:
-    number = isinstance(value, int | float | np.integer | np.floating)
-    if not number or isinstance(value, bool) or not low <= value <= high or (whole and value % 1):
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"{name}={value!r} is not allowed; give {kind} of {low:g} to {high:g}")
-
-
-def _task(task: Any, preset: str) -> Task:
-    if isinstance(task, Task):
-        return task
-    if isinstance(task, str):
-        return make_task(task, preset)
-    if isinstance(task, Mapping):
-        return Task.from_dict(task)
-    raise UserError(f"task={task!r} is no task; type a name such as 'Vessel'")
-
-
-def _space(space: Any) -> DesignSpace:
-    if space is None or isinstance(space, DesignSpace):
-        return space or DesignSpace()
-    if isinstance(space, Mapping):
-        return DesignSpace.from_dict(space)
-    raise UserError(
-        f"space={space!r} is no design space; type a table such as {{size: [160, 160, 160]}}"
-    )
-
-
-def _seed_design(seed: Any) -> Design | None:
-    return Design.load(seed) if isinstance(seed, str | Path) else seed
-
-
-def _allowed(names: Iterable[str] | None, seeded: bool) -> frozenset[str] | None:
-    if isinstance(names, str):
-        raise UserError(f"allowed={names!r} is one word; type a list, such as [cylinder, hollow]")
-    found = None if names is None else frozenset(names)
-    check_allowed(found, seeded=seeded)
-    return found

@@ -2,8 +2,9 @@
 
 Both are measured at the resolution of final values and by the same formulas, so they can stand
 side by side. A mesh is put onto the table first. What a found design respects by construction is
-looked up for a mesh: whether it fits into the design space and leaves keep-out volumes free; a
-model that does not is treated as one that breaks a hard limit.
+looked up for a mesh, and for a design that was made in another space: whether it fits into the
+design space and leaves keep-out volumes free. One that does not is treated as one that breaks a
+hard limit.
 """
 
 from collections.abc import Iterable
@@ -86,7 +87,8 @@ def evaluate_design(
     result = score(values, task, empty=not len(mesh))
     broken = list(_broken_limits(values, task))
     solid = _solid(model, mesh, bool(space.keep_in or space.keep_out))
-    if isinstance(model, Mesh) and len(mesh):
+    foreign = isinstance(model, Mesh) or (isinstance(model, Design) and model.space != space)
+    if foreign and len(mesh):
         outside = _outside(mesh, solid, space)
         if outside and not broken and values[INDEX["upright"]] > 0.5:
             result *= FALLEN_GATE

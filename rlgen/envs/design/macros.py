@@ -118,7 +118,7 @@ class MacroActions(gym.Wrapper[Any, Any, Any, Any]):
 
     @property
     def mask(self) -> Mask:
-        """bool (16 + M, 3): what may be chosen."""
+        """Mask, bool (16 + M, 3): what may be chosen."""
         base = self.design_env.mask
         rows = [base[macro[0].op, macro[0].mode] for macro in self.macros.values()]
         return np.concatenate([base, np.array(rows)[:, None] & base.any(0)])
@@ -205,5 +205,5 @@ def _extended(space: spaces.Space[Any], count: int) -> spaces.Space[Any]:
         return spaces.MultiDiscrete([N_OPERATIONS + count, *space.nvec[1:].tolist()])
     if isinstance(space, spaces.Dict):
         return spaces.Dict({**space.spaces, "op": spaces.Discrete(N_OPERATIONS + count)})
-    assert isinstance(space, spaces.Box) and space.shape is not None
+    assert isinstance(space, spaces.Box)
     return spaces.Box(-1.0, 1.0, (space.shape[0] + count,), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Triangle meshes as two arrays: what every evaluator, picture and file of a design is made from."""
+"""Triangle meshes as two arrays: what evaluators, pictures and files of designs are made from."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -90,7 +90,7 @@ def liquid_mesh(liquid: LiquidColumns) -> Mesh:
     half = 0.5 * liquid.cell
     top = level - 0.1 * liquid.cell
     quads = [_quads(x, y, top, 2.0 * half * _SQUARE, np.zeros((4, 1)))]
-    column = np.rint(np.stack([x, y], 1) / liquid.cell - 0.25).astype(np.int64)
+    column = np.rint(np.stack([x - x[0], y - y[0]], 1) / liquid.cell).astype(np.int64)
     for side in range(4):
         step = (_SQUARE[side] + _SQUARE[side - 1]) // 2
         bare = ~_covered(column, column + step.astype(np.int64), floor, level)
@@ -123,9 +123,7 @@ def _covered(column: Ints, wanted: Ints, floor: Floats, level: Floats) -> NDArra
     place = np.minimum(np.searchsorted(keys[order], sought), len(keys) - 1)
     beside = order[place]
     return (
-        (keys[beside] == sought)
-        & (level[beside] >= level - 1e-6)
-        & (floor[beside] <= np.maximum(floor + 1e-6, floor))
+        (keys[beside] == sought) & (level[beside] >= level - 1e-6) & (floor[beside] <= floor + 1e-6)
     )
 
 

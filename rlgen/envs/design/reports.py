@@ -1,4 +1,4 @@
-"""Tables for the terminal: how models meet a brief, and what operations are worth."""
+"""Tables in words: how models meet a brief, what operations are worth, what a search left."""
 
 from collections.abc import Mapping
 
@@ -11,6 +11,7 @@ from rlgen.envs.design.conditions import METRIC_INFO
 from rlgen.envs.design.evaluation import Evaluation
 from rlgen.envs.design.explain import contributions, leave_one_out
 from rlgen.envs.design.history import Design
+from rlgen.envs.design.showcase import brief_of
 
 _NOTED = 0.05  # changes of a satisfaction below this are not worth a word
 
@@ -83,3 +84,33 @@ def explanation(design: Design, brief: Brief) -> list[RenderableType]:
     if design.locked:
         notes.append("* belongs to the seed")
     return [table, *notes]
+
+
+def card(brief: Brief, found: Mapping[str, Evaluation], command: str, spent: str) -> str:
+    """Returns what a search leaves as Markdown.
+
+    Args:
+        brief: What was wanted.
+        found: Evaluation per design, best first.
+        command: As typed.
+        spent: How much was evaluated, in words.
+    """
+    lines = [
+        f"# Designs for {brief.name}",
+        "",
+        brief_of(brief.task),
+        "",
+        f"Command: `{command}`",
+        "",
+        f"- {spent}",
+        "- page: `index.html`; files for CAD and printing: `files/`; film: `construction.gif`",
+        "- what its operations are worth: `python -m rlgen.design explain files/NAME.json`",
+        "- search on from one: `python -m rlgen.design fork files/NAME.json keep=2`",
+        "",
+        "| design | score | unmet wishes and limits |",
+        "| --- | --- | --- |",
+    ]
+    for name, one in found.items():
+        unmet = [f"{wish}: {share:.1%}" for wish, share in one.satisfactions.items() if share < 1]
+        lines.append(f"| {name} | {one.score:.3f} | {'; '.join([*unmet, *one.broken])} |")
+    return "\n".join(lines) + "\n"

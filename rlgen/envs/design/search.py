@@ -29,7 +29,7 @@ from rlgen.envs.design.history import Design
 from rlgen.envs.design.masks import operation_mask
 from rlgen.envs.design.mesh import Floats
 from rlgen.envs.design.operations import LATTICE, OPERATIONS, UNDO, Action
-from rlgen.envs.design.table import MODELLING, N_MODES, N_PARAMETERS
+from rlgen.envs.design.table import MODELLING, N_PARAMETERS
 from rlgen.envs.design.tasks import score
 
 Mask = NDArray[np.bool_]
@@ -335,7 +335,7 @@ def moved(action: Action, position: int, change: int) -> Action:
 class Policy(Protocol):
     """What chooses actions; a trained agent is handed over as one."""
 
-    def __call__(self, observation: Any, mask: Mask, first: bool) -> Any:
+    def __call__(self, observation: Any, mask: Mask, first: bool, /) -> Any:
         """Returns an action for an observation.
 
         Args:

@@ -198,7 +198,8 @@ def write_showcase(
     items = list(others)
     shown: list[tuple[float, Exhibit]] = []
     for number, exhibit in enumerate(exhibits, 1):
-        stem = f"{number:02d}-{slug(exhibit.name)}"
+        # A number of its own makes it unique; one that the name begins with goes.
+        stem = f"{number:02d}-{re.sub(r'^[0-9]+-', '', slug(exhibit.name))}"
         where = (exhibit.name, folder / FILES, exhibit.group, stem, tell)
         try:
             item = item_of(exhibit.design, exhibit.wanted, *where)

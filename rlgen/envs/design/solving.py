@@ -7,6 +7,8 @@ thousands of near copies of the first good design would crowd out the second ide
 this project.
 """
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -80,11 +82,19 @@ class Pool:
         """Returns the designs worth choosing from, best first."""
         least = _GOOD * self.best
         kept = [one for group in self._forms.values() for one in group if one.score >= least]
-        return sorted(kept, key=lambda one: (-one.score, one.found))[: _PER_FORM * _FORMS]
+        return sorted(kept, key=lambda one: (-one.score, one.found))
+
+    def _of_many_forms(self, count: int) -> list[Kept]:
+        """Returns candidates, of each form only as many as are needed for ``count``."""
+        least = _GOOD * self.best
+        groups = [group for group in self._forms.values() if group[0].score >= least]
+        each = math.ceil(count / max(len(groups), 1))
+        kept = [one for group in groups for one in group[:each] if one.score >= least]
+        return sorted(kept, key=lambda one: (-one.score, one.found))
 
     def choice(self, brief: Brief, count: int, appraiser: Appraiser) -> list[Kept]:
         """Returns up to ``count`` designs that are good and unlike each other, best first."""
-        kept = self.candidates()
+        kept = self._of_many_forms(count)
         if not kept:
             return []
         rows = []
@@ -113,6 +123,16 @@ class Budget:
         evaluations = None if self.evaluations is None else round(share * self.evaluations)
         return Budget(evaluations, None if self.minutes is None else share * self.minutes)
 
+    def less(self, spent: "Budget") -> "Budget":
+        """Returns what is left of the budget; nothing left is 0 evaluations."""
+        evaluations, minutes = self.evaluations, self.minutes
+        if evaluations is not None:
+            evaluations -= spent.evaluations or 0
+        if minutes is not None:
+            minutes -= spent.minutes or 0.0
+            evaluations = 0 if minutes <= 0.0 else evaluations
+        return Budget(evaluations, minutes)
+
 
 def solve(
     brief: Brief,
@@ -134,7 +154,7 @@ def solve(
         seed: Of the local search.
         watch: Called after every trial; False ends the search at once, with what was found.
     """
-    pool = Pool()
+    pool, start = Pool(), time.monotonic()
     for trial in limited(trials, *_limits(budget.share(1.0 - POLISH))):
         pool.add(trial)
         if not watch(pool):
@@ -142,6 +162,12 @@ def solve(
     chosen = [kept.design for kept in pool.choice(brief, count, appraiser)]
     nearby = local_search(brief, chosen, seed + 1, appraiser=appraiser)
     for trial in limited(nearby, *_limits(budget.share(POLISH))):
+        pool.add(trial)
+        if not watch(pool):
+            return pool
+    # Designs that cannot get any better leave time to look for others.
+    spent = Budget(pool.evaluations, (time.monotonic() - start) / 60.0)
+    for trial in limited(trials, *_limits(budget.less(spent))):
         pool.add(trial)
         if not watch(pool):
             return pool

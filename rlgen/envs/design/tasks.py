@@ -10,7 +10,7 @@ does not stand upright by itself or breaks a hard limit, else 1. The geometric p
 a plain mean a random agent gets most of the points for what it never worked on.
 
 Presets: ``normal`` is solved by the scripted experts, ``easy`` is wider, ``hard`` leaves the
-normal expert about a tenth below 1, and ``open`` is ``normal`` with a score that goes on growing:
+same experts about a tenth below 1, and ``open`` is ``normal`` with a score that goes on growing:
 
     score * (1 + 0.1 * weighted mean of log-improvements beyond the targets)
 

@@ -144,6 +144,7 @@ BROKEN_3MF = {
     "empty": (package("", "a.txt"), "there is no 3D/3dmodel.model in it"),
     "xml": (package("<model><resources>"), "is broken: its XML"),
     "laughs": (package(LAUGHS + "<model>&b;</model>"), "document type"),
+    "doctype": (package("<!DOCTYPE model>" + model_xml(mesh_xml(tetra()))[21:]), "document type"),
     "laughs16": (
         package(("\ufeff" + LAUGHS + "<model>&b;</model>").encode("utf-16-le")),
         "document type",
@@ -196,7 +197,7 @@ def test_corners_all_in_one_spot_are_not_paired(tmp_path):
     corners[-1] = 100
     triangles = np.arange(29_997).reshape(-1, 3)
     data = encode(Mesh(corners, np.concatenate([triangles, [[0, 1, 29_999]]])), ".stl")
-    with pytest.raises(UserError, match="not closed|no triangles with an area"):
+    with pytest.raises(UserError, match=r"not closed|no triangles with an area"):
         read_mesh(write(tmp_path, "a.stl", data))
 
 

@@ -1,3 +1,4 @@
+import manifold3d
 import numpy as np
 import pytest
 from file_solids import (
@@ -16,7 +17,7 @@ from file_solids import (
 )
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.export.faces import flat_faces
+from rlgen.envs.design.export.faces import FLATNESS, flat_faces
 from rlgen.envs.design.mesh import Mesh
 
 
@@ -60,6 +61,27 @@ def test_faces_are_a_closed_surface_of_the_same_volume(build):
     height = np.empty(len(faces.normal))
     height[owner] = np.einsum("ij,ij->i", mesh.vertices[faces.start], faces.normal[owner])
     assert (area * height).sum() / 3 == pytest.approx(volume_of(mesh), rel=1e-7)
+
+
+def _furthest_from_its_plane(mesh: Mesh) -> float:
+    faces = flat_faces(mesh)
+    owner = faces.loop_face[faces.loop]
+    height = np.einsum("ij,ij->i", mesh.vertices[faces.start], faces.normal[owner])
+    low, high = np.full(len(faces.normal), np.inf), np.full(len(faces.normal), -np.inf)
+    np.minimum.at(low, owner, height)
+    np.maximum.at(high, owner, height)
+    return float((high - low).max())
+
+
+def test_a_finely_bent_side_is_not_one_plane():
+    """Each strip lies within a micrometre of the next, all together they turn by 11 degrees."""
+    angle = np.linspace(0.0, 0.2, 201)
+    arc = 0.5 * np.column_stack([np.cos(angle), np.sin(angle)])
+    outline = manifold3d.CrossSection([np.vstack([[0.0, 0.0], arc])])
+    mesh = mesh_of(manifold3d.Manifold.extrude(outline, 5.0))
+    assert len(mesh) > 400
+    assert _furthest_from_its_plane(mesh) <= 2.5 * FLATNESS
+    assert _furthest_from_its_plane(mesh_of(mug())) <= 2.5 * FLATNESS
 
 
 def test_slightly_bent_neighbours_stay_apart():

@@ -95,16 +95,16 @@ def test_glb_nodes_place_and_mirror(tmp_path, node, factor):
     assert mesh.bounds == pytest.approx(np.array(expected), rel=1e-5, abs=1e-3)
 
 
-def test_glb_children_inherit(tmp_path):
+def test_glb_children_inherit_and_one_of_them_is_mirrored(tmp_path):
     document, binary = indexed_glb()
     document["nodes"] = [
         {"children": [1, 2], "scale": [2, 2, 2]},
         {"mesh": 0},
-        {"mesh": 0, "translation": [1, 0, 0]},
+        {"mesh": 0, "translation": [1, 0, 0], "scale": [-1, 1, 1]},
     ]
     mesh = read_mesh(write(tmp_path, "a.glb", glb_bytes(document, binary)))
     assert volume_of(mesh) == pytest.approx(2 * 8 * VOLUME, rel=1e-5)
-    assert mesh.bounds[1, 0] == pytest.approx(2020, rel=1e-5)
+    assert mesh.bounds[1, 0] == pytest.approx(2000, rel=1e-5)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("millimeter", 1), ("inch", 25.4), ("micron", 1e-3)])

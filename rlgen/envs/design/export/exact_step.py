@@ -21,6 +21,8 @@ from rlgen.envs.design.scripts.plan import Plan, exact
 
 VOLUME_SHARE = 0.02  # by which the volume may differ from the one expected with fine facets
 _FACETED = "faceted because of: "
+_OWN_HEADER = r"FILE_DESCRIPTION\(.*?\);\s*FILE_NAME\(.*?\);\s*"  # with the date of writing
+_OWN_NAME = r"'Open CASCADE STEP translator [\d. ]+'"  # with the number of files written so far
 
 
 def available() -> bool:
@@ -82,10 +84,5 @@ def _text(solid: Any) -> bytes:
         "FILE_DESCRIPTION(('exact B-rep'),'2;1');\n"
         f"FILE_NAME('design.step','{step.DATE}',(''),(''),'Open CASCADE','rlgen','');\n"
     )
-    return re.sub(
-        r"FILE_DESCRIPTION\(.*?\);\s*FILE_NAME\(.*?\);\s*",
-        lambda _: header,
-        text,
-        count=1,
-        flags=re.S,
-    ).encode("ascii")
+    text = re.sub(_OWN_HEADER, lambda _: header, text, count=1, flags=re.S)
+    return re.sub(_OWN_NAME, "'design'", text).encode("ascii")

@@ -66,7 +66,7 @@ def script(plan: Plan) -> str:
     stretched = max((step.number for step in steps if _stretches(step)), default=0)
     for step in steps[1:] if steps[0].mesh else steps:
         dimensions += [f"{_key(step, name)} = {_literal(name, v)}" for name, v in _dimensions(step)]
-        body += _statements(step, before, plan.space, step.number < stretched)
+        body += _statements(step, before, plan.space, step.number < stretched and _curved(step))
         before = f"step_{step.number}"
     text = "\n".join(body)
     dimensions = dimensions or ["# None: the whole design is embedded below."]
@@ -78,6 +78,13 @@ def script(plan: Plan) -> str:
 def _stretches(step: Step) -> bool:
     """Whether a step stretches a body that is not known by numbers."""
     return step.name == "scale" and step.after is None and not step.mesh
+
+
+def _curved(step: Step) -> bool:
+    """Whether what a step makes or takes away has curved faces."""
+    shape = step.before if step.name == "hollow" else step.after
+    turned = isinstance(shape, Lathe) and not shape.sides
+    return turned or step.name in ("cylinder", "revolve", "ring", "drill")
 
 
 def _literal(name: str, value: float) -> str:
@@ -143,8 +150,8 @@ def _statements(step: Step, before: str, space: DesignSpace, splines: bool) -> l
         step: The step.
         before: Name of the solid before it, or empty.
         space: Where the design may be.
-        splines: A later step stretches the body. OpenCascade goes wrong when it stretches a cone
-            or a torus that is already trimmed, but not when it was a spline surface from the start.
+        splines: A later step stretches what is curved here. OpenCascade goes wrong when it
+            stretches a trimmed cone or torus, but not when it was a spline from the start.
     """
     target = f"step_{step.number}"
     lines = ["", f"# {step.number}. {step.record}", *_outline(step)]

@@ -134,6 +134,8 @@ def _plan(design: Design, exact: bool) -> Plan:
         if exact and step.name in ("taper", "twist"):
             slack = WARPED
         step, body = _carried_out(step, body, space, exact, slack)
+        if exact and step.mesh is None and _mixed(step, steps):
+            step = _marked(step, "it would stretch facets together with curves")
         if exact and step.mesh is None:
             step, fine = _refined(step, fine, space)
         if step.mesh is not None:
@@ -190,6 +192,15 @@ def _refined(step: Step, fine: Manifold, space: DesignSpace) -> tuple[Step, Mani
     if not _alike(fine, step.record.solid, _ROUND, _APART):
         return _marked(step, "with true curves it has another size"), fine
     return step, fine
+
+
+def _mixed(step: Step, steps: list[Step]) -> bool:
+    """Whether a step stretches a body that was embedded and then worked on.
+
+    OpenCascade may go wrong there; nothing is lost, as such a script is not exact anyway.
+    """
+    embedded = any(earlier.mesh for earlier in steps)
+    return step.name == "scale" and embedded and steps[-1].mesh is None
 
 
 def _marked(step: Step, reason: str) -> Step:
