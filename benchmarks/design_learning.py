@@ -27,13 +27,13 @@ from paired_runs import cell, folder_of, summary, train
 
 from rlgen.core.compose import check_options
 from rlgen.core.run import write_text
-from rlgen.envs.design.brief import Brief
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.metrics import evaluate
-from rlgen.envs.design.search import Trial, cem_search, limited, random_search
-from rlgen.envs.design.solids import Solid
-from rlgen.envs.design.tasks import score
+from rlgen.envs.design.measure.metrics import evaluate
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.solids import Solid
+from rlgen.envs.design.solve.brief import Brief
+from rlgen.envs.design.solve.search import Trial, cem_search, limited, random_search
+from rlgen.envs.design.task.experts import expert
+from rlgen.envs.design.task.tasks import score
 
 SEARCHES = {"random": (random_search, 10), "cem": (cem_search, 4)}  # and operations per design
 Row = npt.NDArray[np.float64]

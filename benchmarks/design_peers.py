@@ -21,9 +21,9 @@ import numpy as np
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import ConvexHull, QhullError
 
-from rlgen.envs.design.conditions import INDEX, METRICS
+from rlgen.envs.design.measure.conditions import INDEX, METRICS
 from rlgen.envs.design.mesh import Floats
-from rlgen.envs.design.tasks import Task, score
+from rlgen.envs.design.task.tasks import Task, score
 
 COMMON = (
     *("box", "cylinder", "revolve", "prism", "ring", "scale"),

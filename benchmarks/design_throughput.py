@@ -37,8 +37,8 @@ from rlgen.core.errors import UserError
 from rlgen.envs.design.appraisal import Cache
 from rlgen.envs.design.encodings import decode, sample
 from rlgen.envs.design.env import DesignEnv
-from rlgen.envs.design.operations import FINISH, canonical, physical
-from rlgen.envs.design.presets import TASK_NAMES, make_task
+from rlgen.envs.design.shape.operations import FINISH, canonical, physical
+from rlgen.envs.design.task.presets import TASK_NAMES, make_task
 from rlgen.envs.design.vector import design_vector
 
 CONSOLE = Console(width=118)

@@ -13,9 +13,9 @@ import gymnasium as gym
 
 import rlgen.envs  # noqa: F401  (registers the tasks)
 from rlgen.envs.design.encodings import encode
-from rlgen.envs.design.operations import FINISH, Action
+from rlgen.envs.design.picture.sheets import write_png
 from rlgen.envs.design.saving import save_design
-from rlgen.envs.design.sheets import write_png
+from rlgen.envs.design.shape.operations import FINISH, Action
 
 
 def main(folder: str = "cup") -> None:

@@ -15,9 +15,9 @@ from rlgen.core.cli import EXIT_INTERRUPTED, run_command, tell
 from rlgen.core.errors import UserError, closest
 
 if TYPE_CHECKING:
-    from rlgen.envs.design.brief import Brief
-    from rlgen.envs.design.search import Appraiser, Trial
-    from rlgen.envs.design.solving import Pool
+    from rlgen.envs.design.solve.brief import Brief
+    from rlgen.envs.design.solve.search import Appraiser, Trial
+    from rlgen.envs.design.solve.solving import Pool
 
 HELP = """usage: python -m rlgen.design COMMAND ... [key=value ...]
 
@@ -144,7 +144,7 @@ def _one(names: list[str], what: str, example: str) -> str:
 
 
 def _solve(names: list[str], options: SolveOptions, command: str) -> int:
-    from rlgen.envs.design.brief import read_wanted
+    from rlgen.envs.design.solve.brief import read_wanted
 
     text = _one(names, "one brief or task", "solve brief.toml")
     _check_search(options)
@@ -152,7 +152,7 @@ def _solve(names: list[str], options: SolveOptions, command: str) -> int:
 
 
 def _fork(names: list[str], options: ForkOptions, command: str) -> int:
-    from rlgen.envs.design.collection import brief_for, load_design
+    from rlgen.envs.design.solve.collection import brief_for, load_design
 
     path = _one(names, "one design", "fork files/01-cup.json keep=3")
     _check_search(options)
@@ -179,10 +179,10 @@ def _check_search(options: SolveOptions) -> None:
 
 def _search(brief: "Brief", options: SolveOptions, command: str) -> int:
     from rlgen.core.interrupt import StopSignal
-    from rlgen.envs.design.search import Appraiser
-    from rlgen.envs.design.showcase import make_folder
-    from rlgen.envs.design.solving import Budget, solve
-    from rlgen.envs.design.watching import Watch
+    from rlgen.envs.design.exhibit.showcase import make_folder
+    from rlgen.envs.design.solve.search import Appraiser
+    from rlgen.envs.design.solve.solving import Budget, solve
+    from rlgen.envs.design.solve.watching import Watch
 
     appraiser = Appraiser(brief)
     trials, label = _trials(brief, options, appraiser)
@@ -207,7 +207,7 @@ def _trials(
     brief: "Brief", options: SolveOptions, appraiser: "Appraiser"
 ) -> tuple[Iterator["Trial"], str]:
     """Returns the search that ``agent=`` names, and what it is called."""
-    from rlgen.envs.design.search import SEARCHES, policy_search
+    from rlgen.envs.design.solve.search import SEARCHES, policy_search
 
     if options.agent in SEARCHES:
         search = SEARCHES[options.agent]
@@ -222,7 +222,7 @@ def _trials(
 
 
 def _free_folder(name: str, label: str) -> Path:
-    from rlgen.envs.design.showcase import slug
+    from rlgen.envs.design.exhibit.showcase import slug
 
     base = Path("designs") / f"{slug(name)}-{slug(label)}"
     tries = (base.with_name(f"{base.name}-{k}") if k > 1 else base for k in range(1, 10_000))
@@ -239,10 +239,10 @@ def _leave(
 ) -> None:
     """Writes what a search leaves: designs, page, card."""
     from rlgen.core.run import write_text
-    from rlgen.envs.design.collection import entry_of, write_list
-    from rlgen.envs.design.reports import card
-    from rlgen.envs.design.showcase import Exhibit, write_showcase
-    from rlgen.envs.design.solving import ranked, short_name
+    from rlgen.envs.design.exhibit.showcase import Exhibit, write_showcase
+    from rlgen.envs.design.solve.collection import entry_of, write_list
+    from rlgen.envs.design.solve.reports import card
+    from rlgen.envs.design.solve.solving import ranked, short_name
 
     command, seconds = ran
     pairs = ranked(brief, chosen)
@@ -269,9 +269,9 @@ def _leave(
 
 
 def _gallery(names: list[str], options: GalleryOptions, command: str) -> int:
-    from rlgen.envs.design.brief import read_wanted
-    from rlgen.envs.design.collection import chosen_of, collect, full_name, pins_of
-    from rlgen.envs.design.showcase import write_showcase
+    from rlgen.envs.design.exhibit.showcase import write_showcase
+    from rlgen.envs.design.solve.brief import read_wanted
+    from rlgen.envs.design.solve.collection import chosen_of, collect, full_name, pins_of
 
     if not names:
         raise UserError("no folder is named; type gallery runs/... , or a folder of designs")
@@ -306,8 +306,8 @@ def _print(parts: Sequence[Any]) -> None:
 
 
 def _explain(names: list[str], options: ExplainOptions, command: str) -> int:
-    from rlgen.envs.design.collection import brief_for, load_design
-    from rlgen.envs.design.reports import explanation
+    from rlgen.envs.design.solve.collection import brief_for, load_design
+    from rlgen.envs.design.solve.reports import explanation
 
     path = _one(names, "one design", "explain files/01-cup.json")
     design = load_design(path, tell)
@@ -317,12 +317,12 @@ def _explain(names: list[str], options: ExplainOptions, command: str) -> int:
 
 
 def _score(names: list[str], options: ScoreOptions, command: str) -> int:
-    from rlgen.envs.design.brief import is_wanted, read_wanted
-    from rlgen.envs.design.collection import brief_for, collect, load_design
-    from rlgen.envs.design.evaluation import evaluate_design
+    from rlgen.envs.design.exhibit.showcase import Exhibit, foreign_item, write_showcase
     from rlgen.envs.design.export import read_mesh
-    from rlgen.envs.design.reports import comparison
-    from rlgen.envs.design.showcase import Exhibit, foreign_item, write_showcase
+    from rlgen.envs.design.solve.brief import is_wanted, read_wanted
+    from rlgen.envs.design.solve.collection import brief_for, collect, load_design
+    from rlgen.envs.design.solve.evaluation import evaluate_design
+    from rlgen.envs.design.solve.reports import comparison
 
     wanted = [name for name in names if is_wanted(name)]
     models = [name for name in names if not is_wanted(name)]
@@ -360,9 +360,9 @@ def _score(names: list[str], options: ScoreOptions, command: str) -> int:
 
 
 def _export(names: list[str], options: ExportOptions, command: str) -> int:
-    from rlgen.envs.design.collection import load_design
     from rlgen.envs.design.export import read_mesh, save
     from rlgen.envs.design.saving import save_design
+    from rlgen.envs.design.solve.collection import load_design
 
     if len(names) < 2:
         raise UserError("type a design and a file to write, such as export cup.json cup.step")

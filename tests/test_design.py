@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from rlgen.design import main
-from rlgen.envs.design.experts import expert
 from rlgen.envs.design.export import save
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.presets import make_task
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.task.experts import expert
+from rlgen.envs.design.task.presets import make_task
 
 BRIEF = """
 name = "Desk cup"
@@ -213,7 +213,7 @@ MISTAKES = [
     (["solve", "empty.toml"], "it is empty"),
     (["solve", "MultiGoal"], "MultiGoal has no fixed wishes"),
     (["solve", "Vessel", "agent=cam"], "agent=cam is no search and no run; did you mean 'cem'"),
-    (["solve", "Vessel", "agent=broken.stl"], "broken.stl is no agent saved by SB3"),
+    (["solve", "Vessel", "agent=broken.stl"], "broken.stl is a file; name the run folder"),
     (["solve", "Vessel", "count=0"], "count=0 is too small"),
     (["solve", "Vessel", "minutes=-1"], "minutes=-1.0 is too small"),
     (["solve", "Vessel", "cuont=3"], "unknown option cuont; did you mean 'count'"),

@@ -45,7 +45,7 @@ def _from_run(folder: Path) -> tuple[Any, dict[str, Any], str]:
     config = read_config(folder)
     if "agent" not in config or resolve_env(config["env"]).family != "design":
         raise UserError(f"{folder} is no agent that designs; train one: env=Vessel")
-    env = build_env(config, training=False, n_envs=1)
+    env = build_env(config, training=False)
     model = build_agent(config, env)
     load_trained(folder, model)
     given = dict(config["env_kwargs"])
@@ -62,7 +62,7 @@ def _parts(space: Any) -> Any:
 
 def _playing(model: Any) -> Policy:
     """Returns an agent as a function; one with memory keeps it between calls."""
-    from rlgen.envs.design.operations import BINS, N_PARAMETERS
+    from rlgen.envs.design.shape.operations import BINS, N_PARAMETERS
 
     masked = "Maskable" in type(model).__name__
     normalizer = model.get_vec_normalize_env()

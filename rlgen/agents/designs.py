@@ -106,9 +106,9 @@ def leave_designs(folder: Path, entries: list[dict[str, Any]], title: str) -> Pa
         OSError: No design can be shown, or nothing can be written.
     """
     from rlgen.core.cli import tell
-    from rlgen.envs.design.history import Design
-    from rlgen.envs.design.showcase import Exhibit, write_showcase
-    from rlgen.envs.design.tasks import Task
+    from rlgen.envs.design.exhibit.showcase import Exhibit, write_showcase
+    from rlgen.envs.design.shape.history import Design
+    from rlgen.envs.design.task.tasks import Task
 
     exhibits = []
     for number, entry in enumerate(entries, 1):

@@ -9,10 +9,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlgen.envs.design.measure.conditions import INDEX
+from rlgen.envs.design.measure.metrics import GRIDDED, evaluate
 from rlgen.envs.design.mesh import Floats
-from rlgen.envs.design.metrics import evaluate
-from rlgen.envs.design.solids import Solid
-from rlgen.envs.design.tasks import Task
+from rlgen.envs.design.shape.solids import Solid
+from rlgen.envs.design.task.tasks import Task
 
 
 @dataclass
@@ -67,9 +68,21 @@ class Cache:
         values = known.get(key)
         if values is None:
             self.misses += 1
-            values = evaluate(solid.mesh, task.metrics, task.conditions, precise=precise)
+            values = self._measured(solid, task, precise)
             values.setflags(write=False)
             known[key] = values
         else:
             self.hits += 1
+        return values
+
+    def _measured(self, solid: Solid, task: Task, precise: bool) -> Floats:
+        """Measures a design; final values of what needs no grid are those that are known."""
+        coarse = self.of(solid).metrics.get((task.metrics, task.conditions, False))
+        if not precise or coarse is None:
+            return evaluate(solid.mesh, task.metrics, task.conditions, precise=precise)
+        gridded = [name for name in task.metrics if name in GRIDDED]
+        values = evaluate(solid.mesh, gridded, task.conditions, precise=True)
+        for name in task.metrics:
+            if name not in GRIDDED:
+                values[INDEX[name]] = coarse[INDEX[name]]
         return values

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.masks import check_allowed
-from rlgen.envs.design.presets import make_task
-from rlgen.envs.design.space import DesignSpace
-from rlgen.envs.design.tasks import Task
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.masks import check_allowed
+from rlgen.envs.design.shape.space import DesignSpace
+from rlgen.envs.design.task.presets import make_task
+from rlgen.envs.design.task.tasks import Task
 
 
 def check_number(name: str, value: Any, low: float, high: float, whole: bool = False) -> None:

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlgen.core.errors import UserError, closest
-from rlgen.envs.design.operations import (
+from rlgen.envs.design.shape.operations import (
     BIN_STEP,
     BINS,
     LATTICE,

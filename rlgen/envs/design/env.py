@@ -24,22 +24,15 @@ from rlgen.envs.design.arguments import (
     as_task,
     check_number,
 )
-from rlgen.envs.design.conditions import METRICS
 from rlgen.envs.design.encodings import N_OPERATIONS, action_space, decode
-from rlgen.envs.design.goal_sampling import GOAL_CONDITIONS, sample_goal
-from rlgen.envs.design.goals import (
-    achieved_goal,
-    compute_reward,
-    compute_terminated,
-    compute_truncated,
-    desired_goal,
-    task_of,
-)
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.masks import operation_mask
+from rlgen.envs.design.measure.conditions import METRICS
 from rlgen.envs.design.mesh import Floats
 from rlgen.envs.design.observations import Moment, Observation, Observer
-from rlgen.envs.design.operations import (
+from rlgen.envs.design.picture.render import construction_frames
+from rlgen.envs.design.picture.showing import Screen, as_picture, as_text
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.masks import operation_mask
+from rlgen.envs.design.shape.operations import (
     BINS,
     FINISH,
     N_MODES,
@@ -47,11 +40,18 @@ from rlgen.envs.design.operations import (
     UNDO,
     Action,
 )
-from rlgen.envs.design.presets import MULTI_GOAL
-from rlgen.envs.design.render import construction_frames
-from rlgen.envs.design.showing import Screen, as_picture, as_text
-from rlgen.envs.design.space import DesignSpace
-from rlgen.envs.design.tasks import Task, satisfactions, score
+from rlgen.envs.design.shape.space import DesignSpace
+from rlgen.envs.design.task.goal_sampling import GOAL_CONDITIONS, sample_goal
+from rlgen.envs.design.task.goals import (
+    achieved_goal,
+    compute_reward,
+    compute_terminated,
+    compute_truncated,
+    desired_goal,
+    task_of,
+)
+from rlgen.envs.design.task.presets import MULTI_GOAL
+from rlgen.envs.design.task.tasks import Task, satisfactions, score
 
 REWARDS = ("dense", "sparse", "discounted_shaping")
 RENDER_MODES = ("rgb_array", "human", "ansi", "rgb_array_mujoco")
@@ -66,10 +66,10 @@ class DesignEnv(gym.Env[Observation, Any]):
     when the agent finishes, or after ``horizon`` steps; the design is scored either way.
 
     ## Actions
-    Sixteen operations (:mod:`rlgen.envs.design.table`), a mode and six parameters on a lattice of
-    1/512; three encodings (:mod:`rlgen.envs.design.encodings`). An action that the mask forbids or
-    that geometry makes meaningless is a refusal: solid, history and score stay, ``info["refused"]``
-    tells why, and the step costs ``refusal_penalty``.
+    Sixteen operations (:mod:`rlgen.envs.design.shape.table`), a mode and six parameters on a
+    lattice of 1/512; three encodings (:mod:`rlgen.envs.design.encodings`). An action that the mask
+    forbids or that geometry makes meaningless is a refusal: solid, history and score stay,
+    ``info["refused"]`` tells why, and the step costs ``refusal_penalty``.
 
     ## Observations
     A dictionary of geometry, 24 numbers, 16 metrics and the last 12 actions
@@ -77,7 +77,7 @@ class DesignEnv(gym.Env[Observation, Any]):
     ``desired_goal``.
 
     ## Reward
-    With Phi the score of the design, 0 to 1 (:mod:`rlgen.envs.design.tasks`): ``dense``
+    With Phi the score of the design, 0 to 1 (:mod:`rlgen.envs.design.task.tasks`): ``dense``
     Phi' - Phi, whose undiscounted sum is the final score less that of the start; ``sparse`` 0 and
     at the end Phi; ``discounted_shaping`` gamma Phi' - Phi. Each less the penalty of a refusal.
 
@@ -367,7 +367,7 @@ class DesignEnv(gym.Env[Observation, Any]):
         if self.render_mode == "ansi":
             return as_text(self.design, self._metrics, self.current, self._score)
         if self.render_mode == "rgb_array_mujoco":
-            from rlgen.envs.design.referee import draw
+            from rlgen.envs.design.measure.referee import draw
 
             return draw(self.design.mesh, self.render_size)
         picture = as_picture(self.design, self.current, self.render_size)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from rlgen.core.errors import UserError, closest
 from rlgen.envs.design.encodings import N_OPERATIONS, action_space, decode, encode
 from rlgen.envs.design.env import DesignEnv
-from rlgen.envs.design.operations import BINS, N_MODES, N_PARAMETERS, NAMES, UNDO, Action
+from rlgen.envs.design.shape.operations import BINS, N_MODES, N_PARAMETERS, NAMES, UNDO, Action
 
 Mask = NDArray[np.bool_]
 

@@ -21,18 +21,18 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rlgen.core.errors import UserError, closest
-from rlgen.envs.design.balance import inner_radius, support_polygon
-from rlgen.envs.design.conditions import METRICS, SCALES
 from rlgen.envs.design.encodings import FEATURES, N_OPERATIONS, one_hot
-from rlgen.envs.design.geometry import REFUSALS
-from rlgen.envs.design.goals import GOAL_LIMIT, goal_spaces
-from rlgen.envs.design.grids import height_maps, surface_points, voxels
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure.balance import inner_radius, support_polygon
+from rlgen.envs.design.measure.conditions import METRICS, SCALES
+from rlgen.envs.design.measure.grids import height_maps, surface_points, voxels
+from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.mesh import Floats, Mesh
-from rlgen.envs.design.operations import N_MODES, Action
-from rlgen.envs.design.raster import draw
-from rlgen.envs.design.solids import Solid
-from rlgen.envs.design.space import DesignSpace
+from rlgen.envs.design.picture.raster import draw
+from rlgen.envs.design.shape.geometry import REFUSALS
+from rlgen.envs.design.shape.operations import N_MODES, Action
+from rlgen.envs.design.shape.solids import Solid
+from rlgen.envs.design.shape.space import DesignSpace
+from rlgen.envs.design.task.goals import GOAL_LIMIT, goal_spaces
 
 GEOMETRIES = ("heights", "voxels", "image", "points")
 N_SCALARS = 24

@@ -17,8 +17,8 @@ from pathlib import Path
 from rlgen.core.errors import UserError, closest
 from rlgen.envs.design import export
 from rlgen.envs.design.export import exact_step
-from rlgen.envs.design.history import Design
 from rlgen.envs.design.scripts import cadquery, openscad
+from rlgen.envs.design.shape.history import Design
 
 _SCRIPTS: dict[str, Callable[[Design], str]] = {".scad": openscad, ".py": cadquery}
 _STEP = (".step", ".stp")

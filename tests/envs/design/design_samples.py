@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.masks import operation_mask
-from rlgen.envs.design.operations import FINISH, UNDO, Action
-from rlgen.envs.design.space import DesignSpace
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.masks import operation_mask
+from rlgen.envs.design.shape.operations import FINISH, UNDO, Action
+from rlgen.envs.design.shape.space import DesignSpace
+from rlgen.envs.design.task.experts import expert
 
 
 def expert_design(task: str) -> Design:

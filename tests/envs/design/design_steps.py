@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.masks import operation_mask
 from rlgen.envs.design.mesh import Mesh
-from rlgen.envs.design.operations import BINS, FINISH, OPERATIONS, UNDO, Action, lookup
-from rlgen.envs.design.space import DesignSpace
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.masks import operation_mask
+from rlgen.envs.design.shape.operations import BINS, FINISH, OPERATIONS, UNDO, Action, lookup
+from rlgen.envs.design.shape.space import DesignSpace
 
 
 def lattice(op: str, mode: str | None = None, *k: int) -> Action:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlgen.envs.design.gallery import GalleryItem
+from rlgen.envs.design.exhibit.gallery import GalleryItem
 from rlgen.envs.design.mesh import Mesh
 
 HOSTILE = (

@@ -3,7 +3,7 @@ import pytest
 from manifold3d import Manifold, OpType
 from mechanics_solids import box, cylinder, mesh_of, mug, turned
 
-from rlgen.envs.design.balance import (
+from rlgen.envs.design.measure.balance import (
     Payload,
     RestPose,
     inner_radius,
@@ -13,7 +13,7 @@ from rlgen.envs.design.balance import (
     tip_angle,
     weakest_direction,
 )
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.mesh import EMPTY_MESH, Floats, Mesh
 
 

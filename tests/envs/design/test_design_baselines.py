@@ -5,18 +5,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rlgen.envs.design.conditions import METRICS
-from rlgen.envs.design.experts import EXPERTS, expert
-from rlgen.envs.design.geometry import apply
-from rlgen.envs.design.goal_sampling import LEVELS, sample_goal
-from rlgen.envs.design.local_moves import replay
-from rlgen.envs.design.masks import operation_mask
-from rlgen.envs.design.metrics import evaluate
-from rlgen.envs.design.operations import FINISH, LATTICE, UNDO, Action
-from rlgen.envs.design.presets import make_task
-from rlgen.envs.design.solids import EMPTY, Solid
-from rlgen.envs.design.space import DesignSpace
-from rlgen.envs.design.tasks import Task, score
+from rlgen.envs.design.measure.conditions import METRICS
+from rlgen.envs.design.measure.metrics import evaluate
+from rlgen.envs.design.shape.geometry import apply
+from rlgen.envs.design.shape.masks import operation_mask
+from rlgen.envs.design.shape.operations import FINISH, LATTICE, UNDO, Action
+from rlgen.envs.design.shape.solids import EMPTY, Solid
+from rlgen.envs.design.shape.space import DesignSpace
+from rlgen.envs.design.task.experts import EXPERTS, expert
+from rlgen.envs.design.task.goal_sampling import LEVELS, sample_goal
+from rlgen.envs.design.task.local_moves import replay
+from rlgen.envs.design.task.presets import make_task
+from rlgen.envs.design.task.tasks import Task, score
 
 SPACE = DesignSpace()
 

@@ -5,8 +5,8 @@ import pytest
 from column_solids import block, cup, mesh_of, random_solid
 from manifold3d import Manifold, OpType
 
-from rlgen.envs.design.basins import is_closed, spill_levels
-from rlgen.envs.design.liquid import capacity
+from rlgen.envs.design.measure.basins import is_closed, spill_levels
+from rlgen.envs.design.measure.liquid import capacity
 from rlgen.envs.design.mesh import EMPTY_MESH, Floats, Mesh
 
 

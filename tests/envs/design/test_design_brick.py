@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rlgen.envs.design.brick import CORNERS, brick, elasticity
+from rlgen.envs.design.measure.brick import CORNERS, brick, elasticity
 
 SIZE = (2.0, 3.0, 5.0)
 

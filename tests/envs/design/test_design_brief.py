@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.brief import Brief, read_wanted
 from rlgen.envs.design.env import DesignEnv
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.space import Cylinder
-from rlgen.envs.design.targets import Target
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.space import Cylinder
+from rlgen.envs.design.solve.brief import Brief, read_wanted
+from rlgen.envs.design.task.experts import expert
+from rlgen.envs.design.task.targets import Target
 
 FULL = """
 name = "Desk cup"

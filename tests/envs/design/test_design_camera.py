@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.camera import MARGIN, VIEWS, fit_camera, view_axes
+from rlgen.envs.design.picture.camera import MARGIN, VIEWS, fit_camera, view_axes
 
 
 @pytest.mark.parametrize("view", [*VIEWS, (17.0, -33.0)])

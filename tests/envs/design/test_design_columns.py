@@ -6,8 +6,8 @@ from column_solids import block, cup, mesh_of, random_solid
 from manifold3d import Manifold
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design import columns as module
-from rlgen.envs.design.columns import Columns, Grid, cast, crossings
+from rlgen.envs.design.measure import columns as module
+from rlgen.envs.design.measure.columns import Columns, Grid, cast, crossings
 from rlgen.envs.design.mesh import EMPTY_MESH, Floats, Mesh
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.conditions import (
+from rlgen.envs.design.measure.conditions import (
     METRIC_INFO,
     METRICS,
     SCALES,

@@ -6,7 +6,7 @@ from gymnasium import spaces
 
 from rlgen.core.errors import UserError
 from rlgen.envs.design.encodings import ENCODINGS, action_space, decode, encode, one_hot, sample
-from rlgen.envs.design.operations import BIN_STEP, FINISH, LATTICE, Action, binned
+from rlgen.envs.design.shape.operations import BIN_STEP, FINISH, LATTICE, Action, binned
 
 ALL = np.ones((16, 3), dtype=bool)
 

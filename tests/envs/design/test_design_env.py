@@ -14,14 +14,14 @@ from gymnasium.utils.env_checker import check_env
 
 import rlgen.envs
 from rlgen.core.errors import UserError
-from rlgen.envs.design.conditions import METRICS
 from rlgen.envs.design.encodings import ENCODINGS, encode, sample
 from rlgen.envs.design.env import DesignEnv
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.history import Design
+from rlgen.envs.design.measure.conditions import METRICS
 from rlgen.envs.design.observations import GEOMETRIES
-from rlgen.envs.design.operations import FINISH, UNDO, Action
-from rlgen.envs.design.tasks import score
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.operations import FINISH, UNDO, Action
+from rlgen.envs.design.task.experts import expert
+from rlgen.envs.design.task.tasks import score
 
 CYLINDER = Action.named("cylinder", radius_low=41, radius_high=41, height=80)
 FINISHED = np.array([FINISH, *[0] * 7])
@@ -301,7 +301,7 @@ def test_mistakes_are_told_in_a_line(arguments: dict[str, Any], told: str):
 def test_importing_it_loads_no_extra():
     """Invariant 32."""
     code = (
-        "import sys, rlgen.envs.design.vector, rlgen.envs.design.history;"
+        "import sys, rlgen.envs.design.vector, rlgen.envs.design.shape.history;"
         "extras = ('mujoco', 'OCP', 'matplotlib', 'torch', 'trimesh');"
         "print([name for name in extras if name in sys.modules])"
     )

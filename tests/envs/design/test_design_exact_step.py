@@ -9,9 +9,9 @@ from design_samples import built, random_design
 
 from rlgen.core.errors import MissingExtraError, UserError
 from rlgen.envs.design.export import exact_step, load
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.saving import SUFFIXES, save_design
+from rlgen.envs.design.shape.history import Design
 
 CUP = (
     ("cylinder", "add", {"radius_low": 30, "radius_high": 30, "height": 80}),

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.experts import EXPERTS, Step, build, expert, script
-from rlgen.envs.design.local_moves import improved, replay
-from rlgen.envs.design.metrics import evaluate
-from rlgen.envs.design.operations import BIN_STEP, LATTICE, Action, binned
-from rlgen.envs.design.presets import MULTI_GOAL, TASK_NAMES, make_task
-from rlgen.envs.design.solids import Solid
-from rlgen.envs.design.tasks import Task, score
+from rlgen.envs.design.measure.metrics import evaluate
+from rlgen.envs.design.shape.operations import BIN_STEP, LATTICE, Action, binned
+from rlgen.envs.design.shape.solids import Solid
+from rlgen.envs.design.task.experts import EXPERTS, Step, build, expert, script
+from rlgen.envs.design.task.local_moves import improved, replay
+from rlgen.envs.design.task.presets import MULTI_GOAL, TASK_NAMES, make_task
+from rlgen.envs.design.task.tasks import Task, score
 
 
 def worth(solid: Solid, task: Task, precise: bool = False) -> float:

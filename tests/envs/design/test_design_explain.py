@@ -3,14 +3,14 @@
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.brief import Brief
-from rlgen.envs.design.evaluation import evaluate_design
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.explain import contributions, leave_one_out
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.operations import Action
-from rlgen.envs.design.presets import make_task
-from rlgen.envs.design.reports import explanation
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.operations import Action
+from rlgen.envs.design.solve.brief import Brief
+from rlgen.envs.design.solve.evaluation import evaluate_design
+from rlgen.envs.design.solve.explain import contributions, leave_one_out
+from rlgen.envs.design.solve.reports import explanation
+from rlgen.envs.design.task.experts import expert
+from rlgen.envs.design.task.presets import make_task
 
 
 @pytest.fixture(scope="module")

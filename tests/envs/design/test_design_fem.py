@@ -4,9 +4,9 @@ import pytest
 from mechanics_solids import box, mesh_of
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.fem import FemResult, analyse, compliance, fem_load_limit
+from rlgen.envs.design.measure.fem import FemResult, analyse, compliance, fem_load_limit
+from rlgen.envs.design.measure.strength import Material, load_limit
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
-from rlgen.envs.design.strength import Material, load_limit
 
 BAR = mesh_of(box(20, 20, 200))
 SECOND = 20.0**4 / 12

@@ -9,10 +9,10 @@ from gallery_items import HOSTILE, Page, box, item
 from PIL import Image
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.gallery import read_likes, write_gallery
+from rlgen.envs.design.exhibit.gallery import read_likes, write_gallery
+from rlgen.envs.design.exhibit.selection import descriptor, distances
 from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.portrait import portrait
-from rlgen.envs.design.selection import descriptor, distances
+from rlgen.envs.design.picture.portrait import portrait
 
 UNITS = {"height": "mm", "volume": "cm3", "capacity": "ml"}
 

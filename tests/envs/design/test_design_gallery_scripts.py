@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from gallery_items import Page, box, item
 
-from rlgen.envs.design.gallery import write_gallery
-from rlgen.envs.design.gallery_markup import SCRIPTS
-from rlgen.envs.design.selection import non_dominated
+from rlgen.envs.design.exhibit.gallery import write_gallery
+from rlgen.envs.design.exhibit.gallery_markup import SCRIPTS
+from rlgen.envs.design.exhibit.selection import non_dominated
 
 NODE = shutil.which("node")
-PAGE = resources.files("rlgen.envs.design") / "page"
+PAGE = resources.files("rlgen.envs.design.exhibit") / "page"
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="needs node")
 

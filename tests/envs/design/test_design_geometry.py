@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from design_steps import assert_closed, attempt, build, lattice, random_design, volume
 
-from rlgen.envs.design.geometry import EMPTY, REFUSALS, apply, covered_share
-from rlgen.envs.design.operations import NAMES, OPERATIONS, Action, physical
-from rlgen.envs.design.solids import CLEAN_UP, Solid, cleaned
-from rlgen.envs.design.space import Box, Cylinder, DesignSpace
+from rlgen.envs.design.shape.geometry import EMPTY, REFUSALS, apply, covered_share
+from rlgen.envs.design.shape.operations import NAMES, OPERATIONS, Action, physical
+from rlgen.envs.design.shape.solids import CLEAN_UP, Solid, cleaned
+from rlgen.envs.design.shape.space import Box, Cylinder, DesignSpace
 
 SPACE = DesignSpace()
 BLOCK = ("box", "add", {"size_x": 40, "size_y": 30, "size_z": 20})

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.conditions import METRICS
-from rlgen.envs.design.experts import EXPERTS, expert
-from rlgen.envs.design.goal_sampling import GOAL_CONDITIONS, LEVELS, SampledGoal, sample_goal
-from rlgen.envs.design.goals import achieved_goal, compute_reward, desired_goal, goal_spaces
-from rlgen.envs.design.local_moves import replay
-from rlgen.envs.design.metrics import evaluate
-from rlgen.envs.design.space import Box, DesignSpace
-from rlgen.envs.design.tasks import score
+from rlgen.envs.design.measure.conditions import METRICS
+from rlgen.envs.design.measure.metrics import evaluate
+from rlgen.envs.design.shape.space import Box, DesignSpace
+from rlgen.envs.design.task.experts import EXPERTS, expert
+from rlgen.envs.design.task.goal_sampling import GOAL_CONDITIONS, LEVELS, SampledGoal, sample_goal
+from rlgen.envs.design.task.goals import achieved_goal, compute_reward, desired_goal, goal_spaces
+from rlgen.envs.design.task.local_moves import replay
+from rlgen.envs.design.task.tasks import score
 
 
 def check_attainable(goal: SampledGoal) -> None:

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.conditions import INDEX, SCALES, Conditions
-from rlgen.envs.design.goals import (
+from rlgen.envs.design.measure.conditions import INDEX, SCALES, Conditions
+from rlgen.envs.design.task.goals import (
     GOAL_LIMIT,
     achieved_goal,
     compute_reward,
@@ -22,9 +22,9 @@ from rlgen.envs.design.goals import (
     relabelled,
     task_of,
 )
-from rlgen.envs.design.presets import make_task
-from rlgen.envs.design.targets import Target
-from rlgen.envs.design.tasks import Task, score
+from rlgen.envs.design.task.presets import make_task
+from rlgen.envs.design.task.targets import Target
+from rlgen.envs.design.task.tasks import Task, score
 
 Rows = NDArray[np.float32]
 TWO = Task("two", (Target("height", "at_least", 75, weight=3), Target("volume", "at_most", 30)))

@@ -5,7 +5,7 @@ import pytest
 from column_solids import block, cup, mesh_of, random_solid
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.grids import height_maps, space_columns, surface_points, voxels
+from rlgen.envs.design.measure.grids import height_maps, space_columns, surface_points, voxels
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
 
 SMALL = (80.0, 60.0, 40.0)

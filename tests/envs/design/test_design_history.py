@@ -8,10 +8,10 @@ import pytest
 from design_steps import attempt, build, lattice, random_design
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design import design_json
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.operations import Action, physical
-from rlgen.envs.design.space import Box, DesignSpace
+from rlgen.envs.design.shape import design_json
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.operations import Action, physical
+from rlgen.envs.design.shape.space import Box, DesignSpace
 
 ROD = ("cylinder", "add", {"radius_low": 20, "radius_high": 20, "height": 60})
 BAR = ("box", "add", {"size_x": 70, "size_y": 12, "size_z": 15, "z": 30})
@@ -125,7 +125,7 @@ REPLAY = """
 import os, sys
 if sys.argv[1] == "one":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from rlgen.envs.design.history import Design
+from rlgen.envs.design.shape.history import Design
 for line in sys.stdin.read().split("\\0"):
     print(Design.from_json(line).solid.sha256)
 """
@@ -275,7 +275,7 @@ envs = types.ModuleType("rlgen.envs")
 envs.__path__ = [f"{path}/envs" for path in rlgen.__path__]
 sys.modules["rlgen.envs"] = envs  # the package itself registers environments with Gymnasium
 sys.modules["gymnasium"] = sys.modules["torch"] = sys.modules["scipy"] = None
-from rlgen.envs.design.history import Design
+from rlgen.envs.design.shape.history import Design
 print(len(Design()))
 """
 

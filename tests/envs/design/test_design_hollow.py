@@ -5,8 +5,8 @@ import pytest
 from design_steps import assert_closed, attempt, build, volume
 from manifold3d import CrossSection
 
-from rlgen.envs.design.operations import physical
-from rlgen.envs.design.stacking import Ring, stacked
+from rlgen.envs.design.shape.operations import physical
+from rlgen.envs.design.shape.stacking import Ring, stacked
 
 HOLLOW = ("hollow", None, {"wall": 3, "floor": 4})
 ROD = ("cylinder", "add", {"radius_low": 40, "radius_high": 40, "height": 80})

@@ -9,7 +9,7 @@ from column_solids import block, cup, mesh_of, polygon_area, random_solid
 from manifold3d import Manifold
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.liquid import (
+from rlgen.envs.design.measure.liquid import (
     LiquidColumns,
     capacity,
     grid_capacity,

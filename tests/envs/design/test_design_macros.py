@@ -8,9 +8,9 @@ from gymnasium.utils.env_checker import check_env
 from rlgen.core.errors import UserError
 from rlgen.envs.design.encodings import ENCODINGS, encode
 from rlgen.envs.design.env import DesignEnv
-from rlgen.envs.design.experts import expert
 from rlgen.envs.design.macros import MacroActions
-from rlgen.envs.design.operations import FINISH, INDEX, Action
+from rlgen.envs.design.shape.operations import FINISH, INDEX, Action
+from rlgen.envs.design.task.experts import expert
 
 CUP = expert("Vessel").actions
 TURN = (Action.named("twist", angle=30), Action.named("taper", growth=0.1))

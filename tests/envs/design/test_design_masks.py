@@ -3,11 +3,11 @@ import pytest
 from design_steps import attempt, build, random_action
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.geometry import EMPTY, REFUSALS, apply
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.masks import check_allowed, operation_mask
-from rlgen.envs.design.operations import FINISH, INDEX, NAMES, OPERATIONS, UNDO, Action
-from rlgen.envs.design.space import DesignSpace
+from rlgen.envs.design.shape.geometry import EMPTY, REFUSALS, apply
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.masks import check_allowed, operation_mask
+from rlgen.envs.design.shape.operations import FINISH, INDEX, NAMES, OPERATIONS, UNDO, Action
+from rlgen.envs.design.shape.space import DesignSpace
 
 SPACE = DesignSpace()
 ROD = ("cylinder", "add", {"radius_low": 20, "radius_high": 20, "height": 60})

@@ -3,7 +3,7 @@ import pytest
 from manifold3d import Manifold
 from mechanics_solids import box, cylinder, mesh_of, mug, turned
 
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
 
 

@@ -10,14 +10,14 @@ from manifold3d import Manifold
 from mechanics_solids import box, cylinder, mesh_of
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design import metrics as module
-from rlgen.envs.design.balance import Payload, tip_angle
-from rlgen.envs.design.conditions import INDEX, METRICS, Conditions
-from rlgen.envs.design.liquid import capacity, spill
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure import metrics as module
+from rlgen.envs.design.measure.balance import Payload, tip_angle
+from rlgen.envs.design.measure.conditions import INDEX, METRICS, Conditions
+from rlgen.envs.design.measure.liquid import capacity, spill
+from rlgen.envs.design.measure.mass import mass_properties
+from rlgen.envs.design.measure.metrics import evaluate
+from rlgen.envs.design.measure.strength import Material, load_limit
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
-from rlgen.envs.design.metrics import evaluate
-from rlgen.envs.design.strength import Material, load_limit
 
 
 def cup(wall: float = 3.0) -> Mesh:

@@ -6,9 +6,9 @@ from column_solids import block, cup, mesh_of
 from manifold3d import Manifold
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.columns import cast
+from rlgen.envs.design.measure.columns import cast
+from rlgen.envs.design.measure.nesting import nesting_pitch
 from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.nesting import nesting_pitch
 
 
 @pytest.mark.parametrize("cell", [2.5, 1.5])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from mechanics_solids import box, mesh_of, mug
 
-from rlgen.envs.design.occupancy import occupancy
+from rlgen.envs.design.measure.occupancy import occupancy
 
 
 def test_a_box_is_full() -> None:

@@ -3,7 +3,7 @@ import pytest
 from design_steps import build, lattice
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.operations import (
+from rlgen.envs.design.shape.operations import (
     BIN_STEP,
     BINS,
     FINISH,

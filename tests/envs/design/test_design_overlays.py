@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from file_solids import box, cup, mesh_of, volume_of
 
-from rlgen.envs.design.overlays import (
+from rlgen.envs.design.picture.overlays import (
     LIQUID,
     LOAD,
     MARK,
@@ -16,7 +16,7 @@ from rlgen.envs.design.overlays import (
     draw_support,
     liquid_mesh,
 )
-from rlgen.envs.design.raster import fit_camera, rasterise
+from rlgen.envs.design.picture.raster import fit_camera, rasterise
 
 FRAME = np.array([[-50.0, -50.0, 0.0], [50.0, 50.0, 100.0]])
 

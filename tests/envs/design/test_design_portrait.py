@@ -3,9 +3,9 @@ import pytest
 from gallery_items import box
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.camera import fit_camera
 from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.portrait import CLAY, SHADOW, light, portrait, portraits
+from rlgen.envs.design.picture.camera import fit_camera
+from rlgen.envs.design.picture.portrait import CLAY, SHADOW, light, portrait, portraits
 
 
 def test_a_picture_is_a_cut_out_with_a_shadow() -> None:

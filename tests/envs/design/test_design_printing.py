@@ -9,15 +9,15 @@ from column_solids import block, cup, mesh_of
 from manifold3d import Manifold
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.columns import cast
-from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.printing import (
+from rlgen.envs.design.measure.columns import cast
+from rlgen.envs.design.measure.printing import (
     overhang_share,
     overhanging,
     print_time,
     support_volume,
     wall_thickness,
 )
+from rlgen.envs.design.mesh import EMPTY_MESH
 
 
 def table() -> Manifold:

@@ -6,7 +6,7 @@ import pytest
 from file_solids import box, cup, cylinder, drilled, mesh_of, mug, patchwork
 
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
-from rlgen.envs.design.raster import (
+from rlgen.envs.design.picture.raster import (
     BACKGROUND,
     LINE,
     draw,

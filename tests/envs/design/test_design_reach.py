@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from mechanics_solids import box, cylinder, mesh_of
 
+from rlgen.envs.design.measure.reach import base, footprint, height, reach
 from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.reach import base, footprint, height, reach
 
 ARM = mesh_of(box(40, 30, 10, (0, 5, 0)) + box(10, 10, 100) + box(70, 10, 8, (30, 0, 92)))
 

@@ -8,10 +8,10 @@ from manifold3d import Manifold
 from mechanics_solids import box, cylinder, mesh_of, mug, turned
 
 from rlgen.core.errors import MissingExtraError, UserError
-from rlgen.envs.design.balance import rest_pose
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure.balance import rest_pose
+from rlgen.envs.design.measure.mass import mass_properties
+from rlgen.envs.design.measure.referee import Agreement, agreement, draw, holds_at, simulate_rest
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
-from rlgen.envs.design.referee import Agreement, agreement, draw, holds_at, simulate_rest
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_without_mujoco_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_importing_it_does_not_import_mujoco() -> None:
     """Invariant 32, the part about this module."""
-    code = "import sys, rlgen.envs.design.referee as r; sys.exit('mujoco' in sys.modules)"
+    code = "import sys, rlgen.envs.design.measure.referee as r; sys.exit('mujoco' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -139,7 +139,7 @@ PICTURES = """
 import numpy as np
 from rlgen.core.errors import UserError
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
-from rlgen.envs.design.referee import draw
+from rlgen.envs.design.measure.referee import draw
 corners = np.array([[x, y, z] for x in (-20, 20) for y in (-20, 20) for z in (0, 60.0)])
 faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
          [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]

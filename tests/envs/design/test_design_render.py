@@ -4,8 +4,8 @@ from file_solids import box, cup, cylinder, mesh_of, mug
 
 from rlgen.core.errors import UserError
 from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.overlays import LIQUID, LOAD, MARK, SUPPORT
-from rlgen.envs.design.render import (
+from rlgen.envs.design.picture.overlays import LIQUID, LOAD, MARK, SUPPORT
+from rlgen.envs.design.picture.render import (
     LiquidColumns,
     Overlays,
     construction_frames,

@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
+from rlgen.envs.design.measure.rigid_blocks import BLOCK, RIDGE, RigidBlocks
 from rlgen.envs.design.mesh import Floats
-from rlgen.envs.design.rigid_blocks import BLOCK, RIDGE, RigidBlocks
 
 
 def springs(index: np.ndarray) -> Floats:

@@ -14,14 +14,14 @@ from design_samples import built, expert_design, random_design
 from scad_interpreter import interpret
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.experts import EXPERTS
 from rlgen.envs.design.export import load
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.mass import mass_properties
+from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.scripts import cadquery, openscad
 from rlgen.envs.design.scripts import plan as plans
 from rlgen.envs.design.scripts.shapes import Lathe, split
-from rlgen.envs.design.space import Box, Cylinder, DesignSpace
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.space import Box, Cylinder, DesignSpace
+from rlgen.envs.design.task.experts import EXPERTS
 
 CONE = ("cylinder", "add", {"radius_low": 30, "radius_high": 40, "height": 80})
 ROUND = ("cylinder", "add", {"radius_low": 30, "radius_high": 30, "height": 80})

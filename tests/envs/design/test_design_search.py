@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.brief import Brief
 from rlgen.envs.design.encodings import encode
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.operations import BIN_STEP, FINISH, UNDO, Action
-from rlgen.envs.design.search import (
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.operations import BIN_STEP, FINISH, UNDO, Action
+from rlgen.envs.design.shape.space import Cylinder, DesignSpace
+from rlgen.envs.design.solve.brief import Brief
+from rlgen.envs.design.solve.search import (
     Appraiser,
     CemOptions,
     Trial,
@@ -23,8 +23,8 @@ from rlgen.envs.design.search import (
     policy_search,
     random_search,
 )
-from rlgen.envs.design.solving import Budget, Pool, ranked, short_name, solve
-from rlgen.envs.design.space import Cylinder, DesignSpace
+from rlgen.envs.design.solve.solving import Budget, Pool, ranked, short_name, solve
+from rlgen.envs.design.task.experts import expert
 
 SMALL = CemOptions(population=20, elites=4, generations=5)
 

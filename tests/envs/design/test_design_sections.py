@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from mechanics_solids import box, cylinder, mesh_of, mug, turned
 
+from rlgen.envs.design.measure.sections import cut, inner_heights, sections
 from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.sections import cut, inner_heights, sections
 
 
 def test_a_box_off_the_axis() -> None:

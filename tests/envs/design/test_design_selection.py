@@ -3,9 +3,8 @@ import pytest
 from gallery_items import box
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design import selection
-from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.selection import (
+from rlgen.envs.design.exhibit import selection
+from rlgen.envs.design.exhibit.selection import (
     descriptor,
     distances,
     diverse,
@@ -13,6 +12,7 @@ from rlgen.envs.design.selection import (
     non_dominated,
     similar_to,
 )
+from rlgen.envs.design.mesh import EMPTY_MESH
 
 
 def beaten(values: np.ndarray, i: int) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.sheets import (
+from rlgen.envs.design.picture.sheets import (
     construction_strip,
     contact_sheet,
     gif_bytes,

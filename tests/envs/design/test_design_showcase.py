@@ -12,25 +12,25 @@ from PIL import Image
 
 from rlgen.agents.designs import leave_designs
 from rlgen.core.errors import UserError
-from rlgen.envs.design.brief import Brief
-from rlgen.envs.design.collection import chosen_of, collect, entry_of, pins_of, write_list
-from rlgen.envs.design.evaluation import evaluate_design, standing
-from rlgen.envs.design.experts import expert
-from rlgen.envs.design.export import read_mesh, save
-from rlgen.envs.design.history import Design
-from rlgen.envs.design.mesh import EMPTY_MESH
-from rlgen.envs.design.operations import Action
-from rlgen.envs.design.presets import make_task
-from rlgen.envs.design.showcase import (
+from rlgen.envs.design.exhibit.showcase import (
     SUFFIXES,
     Exhibit,
     brief_of,
     foreign_item,
     write_showcase,
 )
-from rlgen.envs.design.space import Box, DesignSpace
-from rlgen.envs.design.targets import Target
-from rlgen.envs.design.tasks import Task
+from rlgen.envs.design.export import read_mesh, save
+from rlgen.envs.design.mesh import EMPTY_MESH
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.operations import Action
+from rlgen.envs.design.shape.space import Box, DesignSpace
+from rlgen.envs.design.solve.brief import Brief
+from rlgen.envs.design.solve.collection import chosen_of, collect, entry_of, pins_of, write_list
+from rlgen.envs.design.solve.evaluation import evaluate_design, standing
+from rlgen.envs.design.task.experts import expert
+from rlgen.envs.design.task.presets import make_task
+from rlgen.envs.design.task.targets import Target
+from rlgen.envs.design.task.tasks import Task
 
 VESSEL = make_task("Vessel")
 
@@ -81,7 +81,7 @@ def test_the_card_shows_the_portrait(tmp_path: Path, cup: Design) -> None:
 def test_a_format_that_fails_is_told_and_the_rest_is_there(
     tmp_path: Path, cup: Design, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rlgen.envs.design import showcase
+    from rlgen.envs.design.exhibit import showcase
 
     def broken(design: Design, path: Path) -> Path:
         if path.suffix == ".step":

@@ -6,7 +6,7 @@ from design_steps import assert_closed
 from manifold3d import Manifold
 
 from rlgen.envs.design.mesh import Mesh
-from rlgen.envs.design.solids import EMPTY, Solid, from_mesh, largest
+from rlgen.envs.design.shape.solids import EMPTY, Solid, from_mesh, largest
 
 
 def cube(size, x=0.0, y=0.0, z=0.0):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.space import Box, Cylinder, DesignSpace, volume_from_dict
+from rlgen.envs.design.shape.space import Box, Cylinder, DesignSpace, volume_from_dict
 
 
 def test_the_default_is_160_mm_centred_on_the_table():

@@ -5,8 +5,8 @@ import pytest
 from mechanics_solids import box, cylinder, mesh_of
 
 from rlgen.core.errors import UserError
+from rlgen.envs.design.measure.strength import PLASTIC, Material, load_limit, pad, pad_area
 from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
-from rlgen.envs.design.strength import PLASTIC, Material, load_limit, pad, pad_area
 
 SQUARE = 20.0**4 / 12  # mm4, second moment of the 20 x 20 section
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.conditions import INDEX, SCALES, Conditions
+from rlgen.envs.design.measure.conditions import INDEX, SCALES, Conditions
 from rlgen.envs.design.mesh import Floats
-from rlgen.envs.design.presets import MULTI_GOAL, TASK_NAMES, make_task
-from rlgen.envs.design.targets import Target
-from rlgen.envs.design.tasks import OPEN_MAXIMUM, PRESETS, Task, satisfactions, score
+from rlgen.envs.design.task.presets import MULTI_GOAL, TASK_NAMES, make_task
+from rlgen.envs.design.task.targets import Target
+from rlgen.envs.design.task.tasks import OPEN_MAXIMUM, PRESETS, Task, satisfactions, score
 
 FIXED = [name for name in TASK_NAMES if name != MULTI_GOAL]
 

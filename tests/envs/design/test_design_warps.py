@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from design_steps import assert_closed, build, random_design, volume
 
-from rlgen.envs.design import warps
-from rlgen.envs.design.layers import layered, mesh_edges
 from rlgen.envs.design.mesh import Mesh
-from rlgen.envs.design.symmetry import coincides, mirrored, turned
+from rlgen.envs.design.shape import warps
+from rlgen.envs.design.shape.layers import layered, mesh_edges
+from rlgen.envs.design.shape.symmetry import coincides, mirrored, turned
 
 POINTS = np.array([[1.0, 2.0, 0.0], [3.0, -1.0, 10.0], [0.0, 5.0, 5.0]])
 ROD = ("cylinder", "add", {"radius_low": 20, "radius_high": 12, "height": 60})

@@ -15,9 +15,9 @@ from typing import Any
 
 from rlgen.core.errors import MissingExtraError
 from rlgen.envs.design.export import step
-from rlgen.envs.design.history import Design
 from rlgen.envs.design.scripts.cadquery_script import script
 from rlgen.envs.design.scripts.plan import Plan, exact
+from rlgen.envs.design.shape.history import Design
 
 VOLUME_SHARE = 0.02  # by which the volume may differ from the one expected with fine facets
 _FACETED = "faceted because of: "

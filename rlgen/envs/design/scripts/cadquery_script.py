@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlgen.envs.design.export.faces import flat_faces
-from rlgen.envs.design.history import Design
 from rlgen.envs.design.mesh import Mesh
 from rlgen.envs.design.scripts.cadquery_helpers import helpers
 from rlgen.envs.design.scripts.plan import Plan, Step, drill_span, exact
 from rlgen.envs.design.scripts.shapes import Brick, Lathe
-from rlgen.envs.design.space import Box, DesignSpace, Volume
-from rlgen.envs.design.table import PARTS
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.space import Box, DesignSpace, Volume
+from rlgen.envs.design.shape.table import PARTS
 
 _HEAD = '''"""A design by rlgen, as a CadQuery script. Run it to write design.step.
 

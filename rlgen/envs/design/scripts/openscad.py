@@ -9,12 +9,12 @@ pieces away) is a polyhedron that stands for all steps up to it; these are liste
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlgen.envs.design.history import Design
 from rlgen.envs.design.mesh import Mesh
 from rlgen.envs.design.scripts.plan import Plan, Step, drill_span, faceted
 from rlgen.envs.design.scripts.shapes import MOUTH, Brick, Lathe, Shape, chords
-from rlgen.envs.design.space import Box, DesignSpace, Volume
-from rlgen.envs.design.table import PARTS
+from rlgen.envs.design.shape.history import Design
+from rlgen.envs.design.shape.space import Box, DesignSpace, Volume
+from rlgen.envs.design.shape.table import PARTS
 
 _PROFILE = """\
 // Points (radius, height) of a quadratic Bezier curve, closed along the axis.

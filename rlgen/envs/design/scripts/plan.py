@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from manifold3d import CrossSection, Manifold
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.geometry import part, volume_body
-from rlgen.envs.design.history import Design, Record
-from rlgen.envs.design.operations import physical
 from rlgen.envs.design.scripts.shapes import Lathe, Shape, of_part
-from rlgen.envs.design.solids import Solid, largest
-from rlgen.envs.design.space import DesignSpace
-from rlgen.envs.design.table import PARTS
+from rlgen.envs.design.shape.geometry import part, volume_body
+from rlgen.envs.design.shape.history import Design, Record
+from rlgen.envs.design.shape.operations import physical
+from rlgen.envs.design.shape.solids import Solid, largest
+from rlgen.envs.design.shape.space import DesignSpace
+from rlgen.envs.design.shape.table import PARTS
 
 SAME = 5e-7  # relative change of volume in a faceted plan
 CLEANED = 1e-4  # the same in an exact plan, where merging flat facets may have moved them

@@ -1,0 +1,1 @@
+"""A page and files of designs for people."""

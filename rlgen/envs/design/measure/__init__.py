@@ -1,0 +1,1 @@
+"""What a mesh is worth: deterministic evaluators, and the metrics made of them."""

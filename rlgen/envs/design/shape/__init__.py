@@ -1,0 +1,1 @@
+"""Solids from design actions: the table of operations, geometry, history."""

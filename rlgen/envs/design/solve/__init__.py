@@ -1,0 +1,1 @@
+"""Briefs, and searches for designs that meet them."""

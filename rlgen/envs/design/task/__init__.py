@@ -1,0 +1,1 @@
+"""What is wanted: targets, scores, ready-made tasks, goals, experts."""
