@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import torch
 
 from rlgen.agents.on_policy import PolicyOutputs
-from rlgen.agents.option_critic.learner import OptionedOutputs, OptionLearner
+from rlgen.agents.option_critic.learner import OptionLearner
+from rlgen.agents.option_critic.samples import OptionedOutputs
 from rlgen.agents.option_critic.terms import array_of, option_policy_loss
 from rlgen.agents.ppo import PPO
 from rlgen.agents.registry import AGENTS
