@@ -242,6 +242,8 @@ class OptionCriticOptions:
         lr_critic: Step size of values in tables.
         lr_intra: Step size of the options' policies in tables.
         lr_term: Step size of terminations in tables.
+        policy_gradient: What trains the options' policies in tables: ``value`` or ``td``.
+        intra_option: In tables, values of all options learn from each step.
         learning_rate: Of the deep variant, as all that follows.
         lr_schedule: ``constant``, or ``linear`` to 0 over the training.
         option_eps: Probability of any option at the end of its schedule.
@@ -272,6 +274,8 @@ class OptionCriticOptions:
     lr_critic: float = 0.5
     lr_intra: float = 0.25
     lr_term: float = 0.25
+    policy_gradient: str = "value"
+    intra_option: bool = False
     learning_rate: float = 1e-4
     lr_schedule: str = "constant"
     option_eps: float = 0.1
@@ -288,6 +292,7 @@ class OptionCriticOptions:
 
 SCHEMAS: dict[str, type] = {
     "agent/ppo_schema": PPOOptions,
+    "agent/maskable_ppo_schema": PPOOptions,
     "agent/a2c_schema": A2COptions,
     "agent/g2ppo_schema": G2PPOOptions,
     "agent/g2ac_schema": G2ACOptions,

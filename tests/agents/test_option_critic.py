@@ -1,5 +1,6 @@
 """The option-critic under SB3's protocol: seeds, resuming, acting, logging, mistakes."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -20,25 +21,44 @@ from rlgen.envs import make_vec
 BOTH = [tabular, deep]
 
 
+def with_own_rules(**kwargs: Any) -> OptionCritic:
+    """Tables with both rules that are off by default."""
+    return tabular(**{"policy_gradient": "td", "intra_option": True, **kwargs})
+
+
+ALL = [*BOTH, with_own_rules]
+
+
 def same(first: OptionCritic, second: OptionCritic) -> bool:
     states = first.policy.state_dict(), second.policy.state_dict()
     return all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
-@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("make", ALL)
 def test_the_seed_decides(make):
     models = [make(seed=seed).learn(200) for seed in (1, 1, 2)]
     assert same(models[0], models[1])
     assert not same(models[0], models[2])
 
 
-@pytest.mark.parametrize("make", BOTH)
+def test_each_rule_of_tables_has_an_effect():
+    learnt = [
+        tabular(policy_gradient=rule, intra_option=intra).learn(200)
+        for rule in ("value", "td")
+        for intra in (False, True)
+    ]
+    assert not any(same(one, other) for one, other in itertools.combinations(learnt, 2))
+
+
+@pytest.mark.parametrize("make", ALL)
 def test_saved_and_loaded_it_plays_and_learns_on(make, tmp_path):
     model = make().learn(200)
     model.save(tmp_path / "model.zip")
     loaded = OptionCritic.load(tmp_path / "model.zip", env=model.get_env())
     assert same(model, loaded)
     assert (loaded.tabular, loaded.n_options) == (model.tabular, model.n_options)
+    for name in ("policy_gradient", "intra_option") if model.tabular else ():
+        assert getattr(loaded, name) == getattr(loaded._tables, name) == getattr(model, name)
     observations = model.get_env().reset()
     for _ in range(3):
         state, starts = (np.zeros(len(observations), np.int64),), np.zeros(len(observations), bool)
@@ -52,7 +72,7 @@ def test_saved_and_loaded_it_plays_and_learns_on(make, tmp_path):
     OptionCritic.load(tmp_path / "model.zip").predict(observations)  # without an environment
 
 
-@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("make", ALL)
 def test_a_restored_run_continues_bit_for_bit(make):
     first = make().learn(200)
     tensors, state = training_state(first)
@@ -169,6 +189,10 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     ("MlpPolicy", {"option_eps": 1.5}, "option_eps=1.5 is not valid; allowed: 0 to 1"),
     ("MlpPolicy", {"temperature": 0}, "temperature=0 is too small"),
     ("MlpPolicy", {"termination_at": "here"}, "allowed: next, current"),
+    ("MlpPolicy", {"policy_gradient": "td"}, "'td' is for tables.*type policy=TabularPolicy"),
+    ("MlpPolicy", {"intra_option": True}, "intra_option=True is for tables; leave it out"),
+    ("MlpPolicy", {"policy_gradient": "tdd"}, "'tdd' is unknown; did you mean 'td'"),
+    ("TabularPolicy", {"policy_gradient": "best"}, "'best' is unknown; allowed: td, value"),
     ("MlpPolicy", {"hellinger_coef": float("nan")}, "hellinger_coef=nan"),
     ("MultiInputPolicy", {}, "type TabularPolicy, MlpPolicy, CnnPolicy"),
     ("TabularPolicy", {}, "TabularPolicy cannot use Box observations"),

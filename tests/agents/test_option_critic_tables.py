@@ -58,6 +58,111 @@ def test_targets_without_and_with_termination(logit, expected):
     assert model._tables.learn_values(1, 0, 1, 0.5, 2, True) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("baseline", [True, False])
+def test_td_trains_the_policy_of_the_step_by_its_error(baseline):
+    """One step 1 -> 2 under option 0 with action 1; what comes next trains no policy."""
+    model = tabular(policy_gradient="td", baseline=baseline, gamma=0.9, temperature=0.5)
+    policy, rules = model.policy, model._tables
+    policy.option_values[1], policy.option_values[2] = 0.2, torch.tensor([0.4, 1.0])
+    policy.action_values[1:3] = 7.0  # no part of it
+    policy.preferences[1, 0] = torch.tensor([0.25, -0.25])
+    rules.enter = lambda state, option, start: (1, 0, True)  # type: ignore[method-assign]
+    rules.learn(TabularStep(1, 0.5, 2, False), 0, 1, 2, False)
+
+    y = 0.5 + 0.9 * (0.5 * 0.4 + 0.5 * 1.0)
+    gain = 0.25 * (y - 0.2 if baseline else y)
+    pi = math.exp(1.0) / (math.exp(1.0) + 1)  # of action 0
+    expected = torch.zeros(5, 2, 2, dtype=torch.float64)
+    expected[1, 0] = torch.tensor([0.25 - gain * pi, -0.25 + gain * pi])
+    torch.testing.assert_close(policy.preferences.data, expected)
+    assert policy.option_values[1].tolist() == [pytest.approx(0.2 + 0.5 * (y - 0.2)), 0.2]
+
+
+@pytest.mark.parametrize("intra_option", [False, True])
+def test_one_option_that_never_ends_is_an_actor_critic(intra_option):
+    """The same steps of the chain, learnt from by a plain one-step actor-critic."""
+    temperature, lr_critic, lr_actor = 0.2, 0.5, 0.3
+    model = tabular(
+        n_options=1,
+        policy_gradient="td",
+        intra_option=intra_option,
+        temperature=temperature,
+        lr_critic=lr_critic,
+        lr_intra=lr_actor,
+        lr_term=0.0,
+        gamma=0.9,
+    )
+    model.policy.terminations.fill_(-1e9)
+    values, theta = np.zeros(5), np.zeros((5, 2))
+    generator, state = np.random.default_rng(0), 1
+    for _ in range(300):
+        action = int(generator.integers(2))
+        after = min(state + action, 4)
+        ended = after == 4
+        following = 1 if ended else after
+        step = TabularStep(state, float(ended), after, ended)
+        error = model._tables.learn(step, 0, action, following, ended)[3]
+
+        expected = float(ended) + (0.0 if ended else 0.9 * values[after]) - values[state]
+        weights = np.exp(theta[state] / temperature)
+        values[state] += lr_critic * expected
+        theta[state] += lr_actor * expected * (np.eye(2)[action] - weights / weights.sum())
+        assert error == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        state = following
+    assert values[3] > 0.9
+    np.testing.assert_allclose(model.policy.option_values[:, 0], values, rtol=1e-9)
+    np.testing.assert_allclose(model.policy.preferences[:, 0], theta, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("intra_option", [False, True])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_values_of_options_that_did_not_act(intra_option, terminal):
+    """Step 1 -> 2 with action 1 by option 0 (chance 1/2); options 1 and 2: chances 1/5, 4/5."""
+    model = tabular(
+        n_options=3, intra_option=intra_option, gamma=0.9, temperature=0.5, deliberation_cost=0.1
+    )
+    policy = model.policy
+    policy.option_values[1] = torch.tensor([0.1, 0.2, 0.3])
+    policy.option_values[2] = torch.tensor([1.0, 2.0, 4.0])
+    policy.action_values[1, :, 1] = torch.tensor([0.5, 0.6, 0.7])
+    policy.preferences[1, 1, 0] = policy.preferences[1, 2, 1] = 0.5 * math.log(4)
+    policy.terminations[2] = torch.tensor([0.0, 1.0, -2.0])
+    error = model._tables.learn(TabularStep(1, 0.5, 2, terminal), 0, 1, 2, terminal)[3]
+
+    betas = [sigmoid(0.0), sigmoid(1.0), sigmoid(-2.0)]
+    y = [0.5 + 0.9 * ((1 - b) * q + b * 3.9) for b, q in zip(betas, (1.0, 2.0, 4.0), strict=True)]
+    y = [0.5] * 3 if terminal else y
+    rho = [1.0, 0.2 / 0.5, 1.0] if intra_option else [1.0, 0.0, 0.0]
+    learnt = [1.0, 1.0, 1.0] if intra_option else [1.0, 0.0, 0.0]
+    before = zip(y, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), rho, learnt, strict=True)
+    moved = [(q + 0.5 * r * (t - q), u + 0.5 * k * (t - u)) for t, q, u, r, k in before]
+    expected = torch.tensor(moved, dtype=torch.float64).T
+    assert error == pytest.approx(y[0] - 0.1)
+    torch.testing.assert_close(policy.option_values[1].data, expected[0])
+    torch.testing.assert_close(policy.action_values[1, :, 1].data, expected[1])
+    assert (policy.action_values[1, :, 0] == 0).all()
+    assert policy.option_values[2].tolist() == [1.0, 2.0, 4.0]
+
+
+def test_an_action_that_its_option_no_longer_takes_still_counts():
+    model = tabular(n_options=2, intra_option=True, policy_gradient="td", temperature=1e-3)
+    model.policy.preferences[1, :, 0] = torch.tensor([10.0, 0.0])  # pi_0(1|1) is 0 in floats
+    model._tables.learn(TabularStep(1, 1.0, 4, True), 0, 1, 1, True)
+    assert model.policy.option_values[1].tolist() == [0.5, 0.5]
+
+
+def test_every_option_learns_from_the_one_that_acts():
+    """Options last whole episodes of which one alone plays, and the other comes to know them."""
+    for intra_option in (False, True):
+        model = tabular(n_options=2, intra_option=intra_option, lr_term=0.0, lr_intra=0.0)
+        model.policy.terminations.fill_(-1e9)
+        model.policy.option_values[1, 0] = 9.0  # chosen at each start, as long as it stays best
+        model._tables.lr_critic = 0.1
+        model.learn(60)
+        others = model.policy.option_values[2:4, 1]
+        assert bool((others > 0.01).any()) == intra_option
+
+
 def test_the_goal_pays_its_reward_alone_and_tables_learn_from_it():
     model = tabular(lr_critic=1.0, gamma=0.9)
     model.policy.option_values[4] = 99.0  # never looked at
@@ -116,10 +221,11 @@ def test_the_hellinger_gradient_is_autograds():
     assert np.abs(hellinger_gradient(np.ones((3, 4)))).max() < 1e-6
 
 
-def test_the_regularizer_pushes_tables_apart():
+@pytest.mark.parametrize("rule", ["value", "td"])
+def test_the_regularizer_pushes_tables_apart(rule):
     distances = []
     for coef in (0.0, 1.0):
-        model = tabular(hellinger_coef=coef, temperature=1.0, lr_intra=0.1)
+        model = tabular(hellinger_coef=coef, temperature=1.0, lr_intra=0.1, policy_gradient=rule)
         model.policy.preferences[:, 0, 0] = 0.1  # equal options have no gradient
         distances.append(model.learn(300).distance())
     assert distances[1] > distances[0] + 0.1

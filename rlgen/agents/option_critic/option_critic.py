@@ -19,7 +19,7 @@ form behind an option: L_beta where the termination was tested (``termination_at
 Ours: Adam, means over samples, one step of the heads per update on all samples since the last one
 (the code takes one per step), an entropy bonus by default, several environments, time limits that
 bootstrap, the deliberation cost of A2OC (arXiv 1709.04571) as an expectation in the target, the
-Hellinger regularizer, and options that act already in the warm-up.
+Hellinger regularizer, options that act already in the warm-up, and two further rules of tables.
 """
 
 from typing import Any, ClassVar, TypeVar
@@ -47,6 +47,7 @@ from rlgen.agents.option_critic.tabular import (
     TabularPolicy,
     TabularRules,
     TabularStep,
+    check_rules,
     steps_between,
 )
 from rlgen.agents.registry import AGENTS
@@ -58,6 +59,7 @@ Self = TypeVar("Self", bound="OptionCritic")
 IntArray = npt.NDArray[np.int64]
 # Arguments that tables and networks share.
 _COMMON = ("gamma", "baseline", "deliberation_cost", "termination_reg", "hellinger_coef")
+_OF_TABLES = ("lr_critic", "lr_intra", "lr_term", "policy_gradient", "intra_option")
 
 
 @AGENTS.register("option_critic")
@@ -83,6 +85,9 @@ class OptionCritic(OffPolicyAlgorithm):
         lr_critic: Step size of values in tables.
         lr_intra: Step size of the options' policies in tables.
         lr_term: Step size of terminations in tables.
+        policy_gradient: In tables, what trains the options' policies: ``value``, as the released
+            code does, or ``td``, the error of the step, as L_pi does.
+        intra_option: In tables, values of all options learn from each step, not the acting one's.
         option_eps: eps_o at the end of its schedule; what follows is the deep variant's, too.
         option_eps_start: eps_o at the beginning.
         exploration_fraction: Share of the training over which eps_o falls.
@@ -136,6 +141,8 @@ class OptionCritic(OffPolicyAlgorithm):
         lr_critic: float = 0.5,
         lr_intra: float = 0.25,
         lr_term: float = 0.25,
+        policy_gradient: str = "value",
+        intra_option: bool = False,
         option_eps: float = 0.1,
         option_eps_start: float = 1.0,
         exploration_fraction: float = 0.1,
@@ -162,6 +169,8 @@ class OptionCritic(OffPolicyAlgorithm):
         usual = 1e-2 if self.tabular else 1.0
         self.temperature = usual if temperature is None else temperature
         self.lr_critic, self.lr_intra, self.lr_term = lr_critic, lr_intra, lr_term
+        check_rules(policy_gradient, intra_option, self.tabular)
+        self.policy_gradient, self.intra_option = policy_gradient, intra_option
         self.option_eps, self.option_eps_start = option_eps, option_eps_start
         self.exploration_fraction, self.max_grad_norm = exploration_fraction, max_grad_norm
         self.target_update_interval = target_update_interval
@@ -217,9 +226,8 @@ class OptionCritic(OffPolicyAlgorithm):
         common |= {"policy": self.policy, "generators": self.generators}
         common["at_next"] = self.termination_at == "next"
         if self.tabular:
-            self._tables = TabularRules(
-                **common, lr_critic=self.lr_critic, lr_intra=self.lr_intra, lr_term=self.lr_term
-            )
+            common |= {name: getattr(self, name) for name in _OF_TABLES}
+            self._tables = TabularRules(**common)
         else:
             self._deep = DeepRules(
                 **common, ent_coef=self.ent_coef, max_grad_norm=self.max_grad_norm

@@ -6,6 +6,11 @@ and action are chosen before a step is learnt from. Corrected: terminations are 
 option that was tested (``termination_at="current"`` takes the one that acts next, as the code
 does), the first step of an episode trains its option's policy (the code leaves it out), and an
 episode that a time limit cut goes on in the target.
+
+Ours, off by default: policies that learn by the error of the step (``policy_gradient="td"``, as an
+actor-critic and as the deep variant do), and values of every option from every step
+(``intra_option``), after R. S. Sutton, D. Precup, S. Singh, "Between MDPs and semi-MDPs",
+Artificial Intelligence 112, 1999.
 """
 
 import math
@@ -23,8 +28,39 @@ from torch.nn import functional as F
 
 from rlgen.agents.option_critic.acting import OptionOutputs
 from rlgen.agents.option_critic.off_policy import DiscreteOptionPolicy
+from rlgen.core.errors import UserError, closest
 
 FloatArray = npt.NDArray[np.float64]
+POLICY_GRADIENTS = ("value", "td")
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+def check_rules(policy_gradient: str, intra_option: bool, tabular: bool) -> None:
+    """Checks the options that choose among the rules of tables.
+
+    Args:
+        policy_gradient: ``value`` or ``td``.
+        intra_option: Whether every option's values learn from every step.
+        tabular: Whether the agent has tables; networks have one rule each.
+
+    Raises:
+        UserError: If a name is unknown, or the agent has no tables.
+    """
+    if policy_gradient not in POLICY_GRADIENTS:
+        hint = closest(str(policy_gradient), POLICY_GRADIENTS)
+        raise UserError(f"policy_gradient={policy_gradient!r} is unknown; {hint}")
+    if tabular:
+        return
+    if policy_gradient != "value":
+        raise UserError(
+            f"policy_gradient={policy_gradient!r} is for tables, and networks learn so anyway; "
+            "leave it out, or type policy=TabularPolicy with numbered states"
+        )
+    if intra_option:
+        raise UserError(
+            "intra_option=True is for tables; leave it out, or type policy=TabularPolicy with "
+            "numbered states"
+        )
 
 
 class TabularPolicy(DiscreteOptionPolicy):
@@ -135,8 +171,22 @@ class TabularRules:
         theta_w(s)    += lr_intra (Q_U(s, w, a) - Q(s, w)) (onehot(a) - pi_w(.|s))
         vartheta_w(s) -= lr_term beta (1 - beta) (Q(s, w) - max_k Q(s, k) + eta + termination_reg)
 
-    with y = r at a terminal state. As in the released code, the temperature is not divided out of
-    the gradient of theta.
+    with y = r at a terminal state. The rule of theta is for the option and the action that come
+    next, at their state. As in the released code, the temperature is not divided out of the
+    gradient of theta. With ``policy_gradient="td"`` that rule is for the step just taken,
+
+        theta_w(s)    += lr_intra (y - Q(s, w)) (onehot(a) - pi_w(.|s))
+
+    with the Q before it moved: the form of the deep variant; with one option that never ends it is
+    a one-step actor-critic. With ``intra_option`` the rules of Q and Q_U are for every option k,
+
+        y_k = r + gamma [(1 - beta_k(s')) Q(s', k) + beta_k(s') (max_j Q(s', j) - eta)]
+        Q(s, k)       += lr_critic rho_k (y_k - Q(s, k)),  rho_k = min(1, pi_k(a|s) / pi_w(a|s))
+        Q_U(s, k, a)  += lr_critic (y_k - Q_U(s, k, a))
+
+    An option that would not have taken the action does not learn Q from it. The ratio is cut at 1,
+    so that no step is larger than lr_critic. That is a slight bias: actions that k takes more often
+    than w does count less in Q(s, k) than k would have it.
 
     Attributes:
         policy: Whose tables are changed.
@@ -144,12 +194,14 @@ class TabularRules:
         lr_intra: Step size of the options' policies.
         lr_term: Step size of the terminations.
         gamma: Discount factor.
-        baseline: Subtract Q(s, w) in the rule of theta.
+        baseline: Subtract Q(s, w) in the rule of theta, in either form.
         deliberation_cost: eta.
         termination_reg: Added to the advantage of the last rule alone.
         at_next: The last rule is for the option that was tested, else for the one that acts next.
         hellinger_coef: Weight of a step of theta_w(s), all w, up the gradient of their mean
-            Hellinger distance, in units of the policy gradient.
+            Hellinger distance, in units of the policy gradient and at its state.
+        policy_gradient: ``value``, the rule of theta above, or ``td``.
+        intra_option: Values of all options learn from each step.
         generators: The random numbers of ``options`` and of ``actions``.
     """
 
@@ -163,6 +215,8 @@ class TabularRules:
     termination_reg: float
     hellinger_coef: float
     at_next: bool
+    policy_gradient: str
+    intra_option: bool
     generators: dict[str, np.random.Generator]
 
     def __post_init__(self) -> None:
@@ -218,10 +272,14 @@ class TabularRules:
             As :meth:`enter`, and the error of Q before.
         """
         acting, following, terminated = self.enter(state, option, start)
-        error = self.learn_values(
-            step.state, option, action, step.reward, step.after, step.terminal
-        )
-        self.improve_policy(state, acting, following)
+        before = float(self.q[step.state, option])
+        learn = self.learn_all_values if self.intra_option else self.learn_values
+        error = learn(step.state, option, action, step.reward, step.after, step.terminal)
+        if self.policy_gradient == "td":
+            gain = error if self.baseline else error + before
+            self.improve_policy(step.state, option, action, gain)
+        else:
+            self.improve_policy(state, acting, following, self.advantage(state, acting, following))
         if not start:
             self.learn_termination(state, option if self.at_next else acting)
         return acting, following, terminated, error
@@ -241,11 +299,32 @@ class TabularRules:
         self.q_u[at] += self.lr_critic * (target - self.q_u[at])
         return error
 
-    def improve_policy(self, state: int, option: int, action: int) -> None:
-        """Moves an option's policy towards an action that is better than the option."""
+    def learn_all_values(
+        self, state: int, option: int, action: int, reward: float, after: int, terminal: bool
+    ) -> float:
+        """Moves Q and Q_U of every option; returns the error of the acting option's Q before."""
+        targets = np.full(self.policy.n_options, float(reward))
+        if not terminal:
+            betas, values = 0.5 * (1 + np.tanh(0.5 * self.vartheta[after])), self.q[after]
+            best = np.maximum.reduce(values) - self.deliberation_cost
+            targets += self.gamma * ((1 - betas) * values + betas * best)
+        weights = _weights(self.theta[state], self.policy.temperature)
+        chances = weights[:, action] / np.add.reduce(weights, axis=1)  # pi_k(a|s), (K,)
+        ratios = np.minimum(1.0, chances / max(chances[option], _TINY))
+        ratios[option] = 1.0
+        errors = targets - self.q[state]
+        self.q[state] += self.lr_critic * ratios * errors
+        values_of_action = self.q_u[state, :, action]
+        values_of_action += self.lr_critic * (targets - values_of_action)
+        return float(errors[option])
+
+    def advantage(self, state: int, option: int, action: int) -> float:
+        """Returns Q_U(s, w, a), less Q(s, w) with a baseline."""
         gain = float(self.q_u[state, option, action])
-        if self.baseline:
-            gain -= float(self.q[state, option])
+        return gain - float(self.q[state, option]) if self.baseline else gain
+
+    def improve_policy(self, state: int, option: int, action: int, gain: float) -> None:
+        """Moves an option's policy towards an action that gains something, else away from it."""
         step = (-self.lr_intra * gain) * self.probabilities(state, option)
         step[action] += self.lr_intra * gain
         if self.hellinger_coef and self.policy.n_options > 1:
@@ -276,8 +355,9 @@ def hellinger_gradient(logits: FloatArray, eps: float = 1e-8) -> FloatArray:
 
 
 def _weights(preferences: FloatArray, temperature: float) -> FloatArray:
-    """Returns a softmax that is not normalised."""
-    weights: FloatArray = np.exp((preferences - np.maximum.reduce(preferences)) / temperature)
+    """Returns a softmax over the last axis that is not normalised."""
+    highest = np.maximum.reduce(preferences, axis=-1, keepdims=True)
+    weights: FloatArray = np.exp((preferences - highest) / temperature)
     return weights
 
 
