@@ -30,6 +30,7 @@ from rlgen.envs.design.mesh import Floats
 from rlgen.envs.design.observations import Moment, Observation, Observer
 from rlgen.envs.design.picture.render import construction_frames
 from rlgen.envs.design.picture.showing import Screen, as_picture, as_text
+from rlgen.envs.design.shape.geometry import covered_share
 from rlgen.envs.design.shape.history import Design
 from rlgen.envs.design.shape.masks import operation_mask
 from rlgen.envs.design.shape.operations import (
@@ -77,9 +78,10 @@ class DesignEnv(gym.Env[Observation, Any]):
     ``desired_goal``.
 
     ## Reward
-    With Phi the score of the design, 0 to 1 (:mod:`rlgen.envs.design.task.tasks`): ``dense``
-    Phi' - Phi, whose undiscounted sum is the final score less that of the start; ``sparse`` 0 and
-    at the end Phi; ``discounted_shaping`` gamma Phi' - Phi. Each less the penalty of a refusal.
+    With Phi the score of the design, 0 to 1 (:mod:`rlgen.envs.design.task.tasks`), times the share
+    of the space's keep-in volumes that is solid: ``dense`` Phi' - Phi, whose undiscounted sum is
+    the final score less that of the start; ``sparse`` 0 and at the end Phi; ``discounted_shaping``
+    gamma Phi' - Phi. Each less the penalty of a refusal.
 
     ## Start
     Nothing, or ``seed_design``, whose operations are locked: undo stops there. In goal mode the
@@ -264,10 +266,12 @@ class DesignEnv(gym.Env[Observation, Any]):
             self._score = 0.0
             return
         self._metrics = self.cache.metrics(self.design.solid, self.current, precise=final)
+        solid = self.design.solid
         if self.goal:
             self._score = float(compute_reward(self._achieved(), self.desired))
         else:
-            self._score = score(self._metrics, self.current, empty=self.design.solid.is_empty)
+            self._score = score(self._metrics, self.current, empty=solid.is_empty)
+            self._score *= covered_share(solid, self.design_space)
 
     def _reward(self, before: float, penalty: float, info: dict[str, Any]) -> float:
         if self.goal:

@@ -226,6 +226,16 @@ def test_a_seed_design_is_locked(tmp_path):
             ended = terminated or truncated
 
 
+def test_what_must_be_solid_counts():
+    must = [{"shape": "box", "low": [-10, -10, 0], "high": [10, 10, 160]}]
+    free, bound = DesignEnv("Mast"), DesignEnv("Mast", space={"keep_in": must})
+    for env in (free, bound):
+        env.reset(seed=0)
+        env.step(encode(CYLINDER, "multidiscrete"))
+    height = bound.design.solid.bounds[1, 2]
+    assert bound._score == pytest.approx(free._score * height / 160)
+
+
 def test_only_allowed_operations():
     env = DesignEnv("Vessel", allowed=["cylinder", "hollow"])
     env.reset(seed=0)
