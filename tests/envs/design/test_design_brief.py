@@ -193,3 +193,13 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "brief.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is not a text file"):
         Brief.load(tmp_path / "brief.toml")
+
+
+def test_the_brief_of_the_docs_can_be_read(tmp_path):
+    page = Path(__file__).parents[3] / "docs" / "methods" / "design_env.md"
+    text = page.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "brief.toml").write_text(text, encoding="utf-8")
+    brief = Brief.load(tmp_path / "brief.toml")
+    wishes = {target.metric: target.value for target in brief.task.targets}
+    assert wishes["capacity"] == 250
+    assert brief.space.keep_in
