@@ -85,6 +85,7 @@ def test_the_same_seed_leaves_the_same_designs(found: Path, cwd: Path) -> None:
     assert again == first
 
 
+@pytest.mark.slow
 def test_random_designs_of_a_task(cwd: Path, capsys) -> None:
     assert main(["solve", "Mast", "agent=random", "level=easy", "preset=smoke"]) == 0
     told = capsys.readouterr().err
@@ -151,6 +152,7 @@ def test_export_writes_every_format(cup: Path) -> None:
     assert Path("again.3mf").is_file()
 
 
+@pytest.mark.slow
 def test_an_agent_designs(cwd: Path, capsys) -> None:
     from rlgen.train import main as train
 
@@ -170,6 +172,7 @@ def test_an_agent_designs(cwd: Path, capsys) -> None:
     assert "name the run folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupted_search_keeps_what_it_found(cwd: Path) -> None:
     command = [sys.executable, "-m", "rlgen.design", "solve", "Mast", "minutes=5", "out=cut"]
