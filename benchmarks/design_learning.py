@@ -1,7 +1,7 @@
 """Does learning help to design? Agents, search and experts with equal numbers of operations.
 
     python benchmarks/design_learning.py                                  # Vessel, NestCup, Reach
-    python benchmarks/design_learning.py tasks=Reach agents=ppo,maskable_ppo operations=50000
+    python benchmarks/design_learning.py tasks=Reach agents=ppo+maskable_ppo operations=50000
 
 The budget counts operations, so that all do the same work on the kernel: a step of an agent is
 one, a design of the cross-entropy search (CEM) four, a random design ten (masked operations, all
@@ -43,8 +43,8 @@ Row = npt.NDArray[np.float64]
 class StudyOptions:
     """Options of the study."""
 
-    tasks: str = "Vessel,NestCup,Reach"
-    agents: str = "ppo,g2ppo"
+    tasks: str = "Vessel+NestCup+Reach"
+    agents: str = "ppo+g2ppo"
     operations: int = 8_000
     seeds: int = 5
     eval_episodes: int = 30
@@ -102,14 +102,14 @@ def best_of(options: StudyOptions, task: str, name: str) -> Row:
 
 def report(options: StudyOptions) -> list[str]:
     """Returns the lines of a Markdown table."""
-    agents = options.agents.split(",")
+    agents = options.agents.split("+")
     lines = [
         f"{options.operations:,} operations, {options.seeds} seeds",
         "",
         "| task | who | best design | final policy | best - CEM's |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for task in options.tasks.split(","):
+    for task in options.tasks.split("+"):
         brief = Brief.of_task(task)
         lines.append(f"| {task} | expert | {final_score(expert(task).solid, brief):.3f} | | |")
         cem = best_of(options, task, "cem")
@@ -128,9 +128,9 @@ def main() -> None:
     options = check_options(StudyOptions, sys.argv[1:])
     work = []
     for seed in range(options.seeds):
-        for task in options.tasks.split(","):
+        for task in options.tasks.split("+"):
             work += [(run_search, task, name, seed) for name in SEARCHES]
-            work += [(run_agent, task, name, seed) for name in options.agents.split(",")]
+            work += [(run_agent, task, name, seed) for name in options.agents.split("+")]
     with ThreadPoolExecutor(options.jobs) as pool:
         for done in [pool.submit(call, options, *rest) for call, *rest in work]:
             done.result()
