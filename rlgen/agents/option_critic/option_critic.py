@@ -178,8 +178,7 @@ class OptionCritic(OffPolicyAlgorithm):
         check_options(vars(self))
         self.eps = option_eps_start
         self.generators: dict[str, np.random.Generator] = {}
-        own = {"n_options": n_options, "temperature": self.temperature}
-        policy_kwargs = {**(policy_kwargs or {}), **own}
+        policy_kwargs = dict(policy_kwargs or {}, n_options=n_options, temperature=self.temperature)
         if self.tabular:  # each step is learnt from as it comes, entry by entry, on the CPU
             buffer_size, learning_starts, train_freq, device = 1, 0, 1, "cpu"
         else:

@@ -181,7 +181,7 @@ def test_files_are_written_whole(tmp_path):
         design.write_json(path, metrics={"tip": float("nan")})
     assert Design.load(path).actions == design.actions
     assert [file.name for file in tmp_path.iterdir()] == ["rod.json"]
-    with pytest.raises(UserError, match="another folder"):
+    with pytest.raises(UserError, match="another place"):
         design.write_json(tmp_path / "nowhere" / "rod.json")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rlgen.core.errors import UserError, closest
 from rlgen.envs.design.export import glb, obj, step, stl, threemf
-from rlgen.envs.design.export.files import write_bytes
 from rlgen.envs.design.export.readers import read_mesh
+from rlgen.envs.design.files import write_bytes
 from rlgen.envs.design.mesh import Mesh
 
 __all__ = ["WRITERS", "encode", "load", "read_mesh", "save", "write_bytes"]

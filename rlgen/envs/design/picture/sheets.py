@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.export.files import write_bytes
+from rlgen.envs.design.files import write_bytes
 from rlgen.envs.design.picture.raster import Colour, Image
 
 PAPER: Colour = (255, 255, 255)

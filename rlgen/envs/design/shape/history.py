@@ -5,14 +5,13 @@ identical to the last bit; otherwise volume and bounding box are compared, and a
 they differ. The module does not import Gymnasium.
 """
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlgen.core.errors import UserError
+from rlgen.envs.design.files import write_bytes
 from rlgen.envs.design.mesh import Floats, Mesh
 from rlgen.envs.design.shape.design_json import compare, from_text, to_text
 from rlgen.envs.design.shape.geometry import EMPTY, Solid, apply
@@ -201,20 +200,7 @@ class Design:
         goal: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes ``to_json`` to a file, which is complete or absent, never half."""
-        text = self.to_json(metrics, goal)
-        path = Path(path)
-        try:
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}; give another folder") from None
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except OSError as error:
-            Path(name).unlink(missing_ok=True)
-            raise UserError(f"cannot write {path}: {error.strerror}; give another path") from None
+        write_bytes(path, (self.to_json(metrics, goal) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Design":

@@ -17,7 +17,7 @@ from rlgen.core.errors import UserError, closest
 from rlgen.envs.design.exhibit.gallery import read_likes
 from rlgen.envs.design.exhibit.selection import descriptor, diverse
 from rlgen.envs.design.exhibit.showcase import FILES, Exhibit
-from rlgen.envs.design.export.files import write_bytes
+from rlgen.envs.design.files import write_bytes
 from rlgen.envs.design.shape.history import Design
 from rlgen.envs.design.solve.brief import Brief, read_wanted
 from rlgen.envs.design.solve.evaluation import Wanted, evaluate_design
