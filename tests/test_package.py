@@ -156,8 +156,8 @@ def test_only_one_file_imports_hydra():
 LAYERS = [
     "core",
     "envs nets data",
-    "agents generative",
-    "train evaluate generate design plot",
+    "agents generative distill",
+    "train evaluate generate design govern list plot",
     "__main__ __init__",
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
