@@ -7,7 +7,7 @@ from importlib import import_module
 from rlgen import __version__
 
 COMMANDS = {
-    "train": "train an agent or an image model",
+    "train": "train an agent, an image model or a distilled classifier",
     "evaluate": "score a trained agent, and film it",
     "design": "search, compare and export 3D designs",
     "generate": "translate images into mixes of domains",

@@ -65,6 +65,8 @@ def _work(arguments: list[str]) -> int:
     folder = find_run(runs[0], Path(options.run_root))
     config = {**read_config(folder), "seed": options.seed}
     if "agent" not in config:
+        if "distiller" in config:
+            raise UserError(f"{folder} is no agent's run; its accuracy is in {folder}/card.md")
         raise UserError(
             f"{folder} is no agent's run; make images with it: python -m rlgen.generate "
             f"model={folder}"

@@ -15,7 +15,14 @@ from rlgen.core.cli import run_command, tell
 from rlgen.core.errors import UserError
 
 # The option that names what is trained, and the module that knows such jobs.
-JOBS = {"agent": "rlgen.agents.job", "model": "rlgen.generative.job"}
+JOBS = {
+    "agent": "rlgen.agents.job",
+    "model": "rlgen.generative.job",
+    "distiller": "rlgen.distill.job",
+}
+
+# What a resumed run does not take anew.
+FIXED = ("resume=", "run_root=", "run_dir=", "preset=", "env=", *(f"{kind}=" for kind in JOBS))
 
 HELP = """usage: python -m rlgen.train [-m] [key=value ...]
 
@@ -32,7 +39,18 @@ an image model:
   total_steps=30_000  size=256  batch_size=4  perceptual=VGG16_WEIGHTS
   model.KEY=VALUE                an option of the model, such as model.width=32
 
-both:
+a small classifier taught by others:
+  distiller=kd|fitnets|at|ft|ab|rkd|ofd|feed|lsfd   by teachers, or none: by the labels alone
+  distiller=dml|one|ffl|afd      peers that teach each other
+  student=resnet20               teacher=resnet56 is trained first, in the same run
+  teacher=RUN                    a trained one, or a .safetensors file; [A,B] for several
+  n_teachers=1  peers=2          of one kind; peers=[resnet20,resnet32]  branch_at=layer3
+  stages=3                       each student teaches the next one (sFEED)
+  data=cifar10                   in a folder of RLGEN_DATA, a path, hub:NAME, synthetic:shapes
+  epochs=200  batch_size=128  lr=0.1  milestones=[0.5,0.75]
+  distiller.KEY=VALUE            an option of the method, such as distiller.temperature=3
+
+all:
   seed=0  device=auto  precision=auto|fp32|bf16
   run_dir=PATH                   instead of a new folder under runs/
   resume=latest|PATH             go on with a run
@@ -45,13 +63,17 @@ examples:
   python -m rlgen.train -m agent=ppo,g2ppo env=MinAtar/Breakout-v1 'seed=range(0,5)'
   python -m rlgen.train resume=latest total_timesteps=20_000_000
   python -m rlgen.train model=sgn preset=smoke
+  python -m rlgen.train distiller=feed data=cifar10 teacher=resnet56 n_teachers=3 student=resnet20
 
 all options of agents: {options}
 of g2ppo (under agent.): {agent_options}
 all options of image models: {image_options}
 of sgn (under model.): {model_options}
+all options of distillation: {distill_options}
+of all its methods (under distiller.): {distiller_options}
 a run leaves config.yaml, progress.csv, TensorBoard events, checkpoints/, learning_curve.png and
-card.md; an agent's also episodes.csv, best/ and video/, a model's samples/ and pipeline/; see also
+card.md; an agent's also episodes.csv, best/ and video/, a model's samples/ and pipeline/, a
+classifier's student/ and teachers/; see also
 python -m rlgen evaluate --help, plot --help, generate --help"""
 
 
@@ -63,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _help() -> str:
     from rlgen.agents.job import TrainOptions
     from rlgen.agents.options import G2PPOOptions
+    from rlgen.distill.options import DistillerOptions, DistillTrainOptions
     from rlgen.generative.options import ImageTrainOptions, SGNOptions
 
     return HELP.format(
@@ -70,6 +93,8 @@ def _help() -> str:
         agent_options=" ".join(f.name for f in fields(G2PPOOptions)),
         image_options=" ".join(f.name for f in fields(ImageTrainOptions)),
         model_options=" ".join(f.name for f in fields(SGNOptions)),
+        distill_options=" ".join(f.name for f in fields(DistillTrainOptions)),
+        distiller_options=" ".join(f.name for f in fields(DistillerOptions)),
     )
 
 
@@ -103,10 +128,9 @@ def _train(arguments: list[str]) -> int:
         folder = find_run(
             typed["resume"], Path(typed.get("run_root", "runs")), _name_to_resume(job, arguments)
         )
-        skip = ("resume=", "agent=", "env=", "model=", "run_root=", "run_dir=", "preset=")
         config = read_config(folder)
         job = import_module(JOBS[_kind(config)])
-        config = update(config, [a for a in arguments if not a.startswith(skip)])
+        config = update(config, [a for a in arguments if not a.startswith(FIXED)])
     else:
         config = job.compose_train_config(arguments)
     job.check_config(config)
@@ -132,7 +156,7 @@ def _name_to_resume(job: Any, arguments: list[str]) -> str | None:
     from rlgen.core.compose import given
 
     typed = given(arguments)
-    if "model" in typed or ("agent" in typed and "env" in typed):
+    if "model" in typed or "distiller" in typed or ("agent" in typed and "env" in typed):
         return str(job.job_name(job.compose_train_config(arguments)))
     return None
 

@@ -20,6 +20,7 @@ from rlgen.core.record import read_rows
 
 KILLS = int(os.environ.get("RLGEN_KILLS", "20"))
 AGENT = ["agent=g2n", "env=CartPole-v1", "preset=smoke", "eval_every=0", "video=false"]
+CLASSIFIER = ["distiller=none", "preset=smoke"]
 MODEL = ["model=sgn", "preset=smoke", "size=24", "sample_every=0"]
 
 
@@ -50,6 +51,14 @@ JOBS = {
         "total_steps",
         "step",
         KILLS // 2,
+        6,
+    ),
+    "distiller": Job(
+        CLASSIFIER,
+        ["total_steps=100_000_000", "checkpoint_every=2", "log_every=3"],
+        "total_steps",
+        "step",
+        KILLS // 4,
         6,
     ),
 }
@@ -139,5 +148,7 @@ def test_no_kill_loses_a_complete_checkpoint(tmp_path, kind):
     if kind == "agent":
         episodes, _ = read_episodes(run)
         assert (episodes[1:] >= episodes[:-1]).all()
-    else:
+    elif kind == "model":
         assert (run / "samples.png").exists()
+    else:
+        assert (run / "student" / "model.safetensors").exists()

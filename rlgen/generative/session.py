@@ -1,32 +1,22 @@
 """A training run of an image model, from its folder to its card."""
 
-import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from rich.console import Console
-from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 
-from rlgen.core.checkpoint import drop_after, save_checkpoint
 from rlgen.core.cli import tell
 from rlgen.core.curves import draw_losses
-from rlgen.core.device import torch_threads
-from rlgen.core.interrupt import StopSignal
-from rlgen.core.job import newest_checkpoint, restore_newest
-from rlgen.core.loop import Every, Means, run_steps
-from rlgen.core.progress import StepBar
-from rlgen.core.record import CSVWriter
+from rlgen.core.loop import Every
 from rlgen.core.run import write_text
-from rlgen.generative.registry import ImageTrainer, Tensors
+from rlgen.core.step_session import StepSession
+from rlgen.generative.registry import ImageTrainer
 
-_SHOWN = ("loss/generator", "loss")  # beside the bar
 
-
-class ImageSession:
-    """Holds together what a run needs: records, checkpoints, samples, final artefacts.
+class ImageSession(StepSession):
+    """Adds to the records and checkpoints of a run its samples and final artefacts.
 
     Args:
         folder: The run folder.
@@ -35,7 +25,8 @@ class ImageSession:
         accelerator: The process's device and peers; the first process alone writes.
     """
 
-    steps_option = "total_steps"
+    shown = ("loss/generator", "loss")
+    restored = "weights, averages, optimisers, history"
 
     def __init__(
         self,
@@ -44,103 +35,19 @@ class ImageSession:
         trainer: ImageTrainer,
         accelerator: Accelerator,
     ) -> None:
-        self.folder = folder
-        self.config = config
+        rhythm = (config[name] for name in ("total_steps", "log_every", "checkpoint_every"))
+        super().__init__(folder, config, trainer, accelerator, *rhythm)
         self.trainer = trainer
-        self.total_steps: int = config["total_steps"]
-        self.writes = accelerator.is_main_process
-        self.resumed_at: int | None = None
-        self._step = 0
-        self._means = Means()
-        self._last: dict[str, float] = {}
 
-    @property
-    def step(self) -> int:
-        """Steps taken so far."""
-        return self._step
-
-    def last_checkpoint(self) -> str:
-        """Returns the path of the newest checkpoint, for messages."""
-        return newest_checkpoint(self.folder)
-
-    def restore(self) -> None:
-        """Puts the newest readable checkpoint back; a damaged one is told and skipped.
-
-        Raises:
-            UserError: If checkpoints exist and none can be read, or one fits another model.
-        """
-        if restore_newest(self.folder, self._put):
-            if self.writes:
-                drop_after(self.folder / "checkpoints", self._step)
-            tell(f"resumed at step {self._step:,}: weights, averages, optimisers, history as saved")
-        self.resumed_at = self._step
-
-    def _put(self, tensors: Tensors, state: dict[str, Any]) -> None:
-        self.trainer.restore(tensors, state)
-        self._step = int(state["step"])
-
-    def learn(self, stop: StopSignal) -> None:
-        """Trains until the configured number of steps, or until ``stop`` says so."""
-        config = self.config
-        with contextlib.ExitStack() as closing:
-            closing.enter_context(torch_threads(config["threads"]))
-            self._logger = self._open_logger()
-            closing.callback(self._logger.close)
-            console = Console(stderr=True, quiet=not self.writes)
-            self._bar = closing.enter_context(StepBar(self.total_steps, self._step, console))
-            if self._step == 0:
-                self.save()
-            events = [
-                Every(config["log_every"], self._log),
-                Every(config["sample_every"], self._draw_samples),
-                Every(config["checkpoint_every"], self.save),
-            ]
-            run_steps(self._train_step, self._step, self.total_steps, stop, events)
-            if self._means:
-                self._log()
-
-    def _train_step(self, step: int) -> None:
-        self._means.add(self.trainer.train_step(step))
-        self._step = step + 1
-        self._bar.update(self._step, {n: v for n, v in self._last.items() if n in _SHOWN})
-
-    def _open_logger(self) -> Logger:
-        if not self.writes:
-            return Logger(None, [])
-        csv = CSVWriter(self.folder / "progress.csv", self.resumed_at, "step")
-        writers: list[KVWriter] = [csv, TensorBoardOutputFormat(str(self.folder))]
-        return Logger(str(self.folder), writers)
-
-    def _log(self) -> None:
-        means = self._means.read(self._step)
-        for name, value in {"step": float(self._step), **means}.items():
-            self._logger.record(name, int(value) if name == "step" else value)
-        self._logger.dump(self._step)
-        self._last = means
-
-    def save(self) -> bool:
-        """Saves a checkpoint now; returns whether it succeeded. A failing disk stops no run."""
-        if not self.writes:
-            return True
-        tensors, state = self.trainer.state()
-        for group in tensors.values():
-            if not all(bool(t.isfinite().all()) for t in group.values()):
-                tell(f"no checkpoint at step {self._step}: weights are not finite")
-                return False
-        try:
-            save_checkpoint(
-                self.folder / "checkpoints", self._step, tensors, {**state, "step": self._step}
-            )
-        except OSError as error:
-            tell(f"checkpoint at step {self._step} failed ({error}); the last complete one is kept")
-            return False
-        return True
+    def events(self) -> list[Every]:
+        """Returns the sheets of samples."""
+        return [Every(self.config["sample_every"], self._draw_samples)]
 
     def _draw_samples(self) -> None:
         if self.writes:
             folder = self.folder / "samples"
             folder.mkdir(exist_ok=True)
-            self.trainer.draw_samples(folder / f"step-{self._step:07d}.png")
+            self.trainer.draw_samples(folder / f"step-{self.step:07d}.png")
 
     def draw(self) -> None:
         """Draws ``samples.png`` and ``learning_curve.png``."""
@@ -168,19 +75,19 @@ class ImageSession:
         self.save()
         self._export()
         self.draw()
-        steps = self._step - (self.resumed_at or 0)
+        steps = self.step - (self.resumed_at or 0)
         config = self.config
         card = [
             f"# {config['model']['name']}: {', '.join(config['domains'])}",
             "",
             f"Command: `{command}`",
             "",
-            f"- {self._step:,} steps of {config['batch_size']} photos at {config['size']} px, "
+            f"- {self.step:,} steps of {config['batch_size']} photos at {config['size']} px, "
             f"seed {config['seed']}, {steps / max(seconds, 1e-9):.2f} steps/s, "
             f"{seconds / 60:.1f} min for the last {steps:,} steps, "
             f"torch {torch.__version__}",
             *(f"- {line}" for line in self.trainer.describe()),
-            "- last losses: " + ", ".join(f"{n} {v:.4g}" for n, v in self._last.items()),
+            "- last losses: " + ", ".join(f"{n} {v:.4g}" for n, v in self.last.items()),
             "- all settings: `config.yaml`; losses: `progress.csv`, `learning_curve.png`; "
             "samples: `samples.png`, `samples/`",
             f"- go on: `python -m rlgen.train resume={self.folder} total_steps=...`",

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from rlgen.core import step_session as module
 from rlgen.core.checkpoint import list_checkpoints, load_checkpoint
 from rlgen.core.errors import NonFiniteLossError, UserError
 from rlgen.core.interrupt import StopSignal
 from rlgen.core.record import read_rows
-from rlgen.generative import session as module
 from rlgen.generative.session import ImageSession
 
 
