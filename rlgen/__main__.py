@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": "score a trained agent, and film it",
     "design": "search, compare and export 3D designs",
     "generate": "translate images into mixes of domains",
+    "govern": "steer an agent by its latent coordinates",
     "list": "list layers, models and losses",
     "plot": "draw learning curves over seeds",
 }

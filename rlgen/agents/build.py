@@ -29,7 +29,7 @@ _OURS = {
     "gate_layers",
 }
 _GENETIC = [f.name for f in fields(GeneticOptions) if f.name != "population_size"]
-for _module in ("a2c", "ppo", "g2n", "option_critic"):  # each registers its agents
+for _module in ("a2c", "ppo", "g2n", "option_critic", "disentangled"):  # each registers its agents
     import_module(f"rlgen.agents.{_module}")
 
 
@@ -143,6 +143,8 @@ def _policy(options: dict[str, Any], env: VecEnv) -> tuple[str, dict[str, Any]]:
     if is_image_space(space):
         return "CnnPolicy", policy_kwargs
     if space.shape is not None and len(space.shape) == 3 and space.dtype == bool:
+        if "latent_dim" in options:  # the model has convolutions of its own
+            return "CnnPolicy", policy_kwargs
         policy_kwargs |= {"features_extractor_class": MinAtarCNN}
         policy_kwargs.setdefault("net_arch", [])
     return "MlpPolicy", policy_kwargs

@@ -113,6 +113,45 @@ class CategoricalHead:
         return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
+class MultiCategoricalHead:
+    """Several choices at once, independent given the state; parameters are all logits in a row.
+
+    :func:`head_of` does not offer it: policies that take this road build it themselves.
+
+    Args:
+        choices: Number of actions of each part, (parts,).
+    """
+
+    def __init__(self, choices: npt.NDArray[np.int64]) -> None:
+        self.choices = [int(n) for n in choices]
+        self._ends = np.cumsum(self.choices)[:-1]
+        self._one = CategoricalHead()
+
+    def sample(
+        self, parameters: FloatArray, generator: np.random.Generator
+    ) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """See :class:`Head`; actions are (batch, parts)."""
+        parts = np.split(parameters, self._ends, axis=1)
+        drawn = [self._one.sample(logits, generator) for logits in parts]
+        actions = np.stack([actions for actions, _ in drawn], axis=1)
+        log_probs: FloatArray = np.sum([log_probs for _, log_probs in drawn], axis=0)
+        return actions, log_probs
+
+    def evaluate(
+        self, parameters: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Head`; actions are int64 (batch, parts)."""
+        parts = zip(parameters.split(self.choices, dim=1), actions.unbind(1), strict=True)
+        terms = [self._one.evaluate(logits, chosen) for logits, chosen in parts]
+        log_prob = torch.stack([log_prob for log_prob, _ in terms]).sum(0)
+        return log_prob, torch.stack([entropy for _, entropy in terms]).sum(0)
+
+    def kl(self, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        """See :class:`Head`."""
+        pairs = zip(p.split(self.choices, dim=1), q.split(self.choices, dim=1), strict=True)
+        return torch.stack([self._one.kl(one, other) for one, other in pairs]).sum(0)
+
+
 class GaussianHead:
     """Independent Gaussians; parameters are means, the log deviation is the policy's own vector.
 

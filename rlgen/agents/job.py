@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # they bring torch, which --help does not need
 
 # What agent=g2n is, where it is not G2PPO: the base that measured better; see docs/methods/g2n.md.
 G2N_BASE = {"atari": "g2ac"}
+# What agent=disentangled stands on, where it is not PPO: the paper's choice.
+DISENTANGLED_BASE = {"atari": "a2c"}
+BASES = ("ppo", "a2c", "random")
 
 
 @dataclass
@@ -94,15 +97,28 @@ def compose_train_config(arguments: Sequence[str]) -> dict[str, Any]:
     if typed.get("agent", "g2n") == "g2n":
         others = [argument for argument in arguments if not argument.startswith("agent=")]
         arguments = [f"agent={G2N_BASE.get(family, 'g2ppo')}", *others]
+    if typed.get("agent") == "disentangled":
+        arguments = _on_its_base(arguments, typed.get("agent.base"), family)
     plain = compose_config("train", [a for a in arguments if a.startswith("agent=")], schemas)
     base, gated = plain["agent"]["base"], "population_size" in plain["agent"]
     groups = [f"settings/{base}={family}"] + ([f"settings/gates={family}"] if gated else [])
+    if "latent_dim" in plain["agent"] and base != "random":  # whose settings are its own alone
+        groups.append(f"settings/latent={family}")
     if preset not in options("presets"):
         raise UserError(f"unknown preset {preset!r}; {closest(preset, options('presets'))}")
     sections = load_yaml(CONF / "presets" / f"{preset}.yaml")
     wanted = ["all", base, *(["gates"] if gated else [])]
     short = [f"{k}={v}" for name in wanted for k, v in sections.get(name, {}).items()]
     return compose_config("train", [*groups, *short, *arguments], schemas)
+
+
+def _on_its_base(arguments: Sequence[str], base: str | None, family: str) -> list[str]:
+    """Returns arguments with ``agent=disentangled`` as the agent of a base."""
+    base = base or DISENTANGLED_BASE.get(family, "ppo")
+    if base not in BASES:
+        raise UserError(f"agent.base={base} is unknown; {closest(base, BASES)}")
+    others = [a for a in arguments if not a.startswith(("agent=", "agent.base="))]
+    return [f"agent=disentangled_{base}", *others]
 
 
 def job_name(config: dict[str, Any]) -> str:

@@ -46,10 +46,10 @@ def why_unsupported(policy: ActorCriticPolicy) -> str | None:
         return f"{type(policy.action_space).__name__} actions"
     if not policy.share_features_extractor:
         return "separate features extractors"
-    return _own_code(policy)
+    return own_code(policy)
 
 
-def _own_code(policy: ActorCriticPolicy) -> str | None:
+def own_code(policy: ActorCriticPolicy) -> str | None:
     """Tells which computation a user's class does in its own way; the fast path would miss it."""
     for part, names in (
         (policy, _POLICY_METHODS),
@@ -74,6 +74,16 @@ class ActorCriticNetwork:
         stored_shape: Shape of one observation as the rollout keeps it.
         stored_dtype: Its dtype: uint8 pixels, or float32.
     """
+
+    @staticmethod
+    def why_unsupported(policy: ActorCriticPolicy) -> str | None:
+        """Tells why a policy cannot take the fast path, or None where it can."""
+        return why_unsupported(policy)
+
+    @staticmethod
+    def is_convolutional(policy: ActorCriticPolicy) -> bool:
+        """Tells whether a policy's network is large: it may compute in bf16, on many threads."""
+        return policy.features_extractor_class.__name__ != "FlattenExtractor"
 
     def __init__(self, policy: ActorCriticPolicy, dtype: torch.dtype) -> None:
         head = head_of(policy)

@@ -26,7 +26,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
-from rlgen.agents.network import ActorCriticNetwork, why_unsupported
+from rlgen.agents.network import ActorCriticNetwork
 from rlgen.agents.rollout import Minibatch, TensorRollout
 from rlgen.core.device import keep_large_blocks, resolve_precision, torch_threads
 from rlgen.core.errors import NonFiniteLossError, UserError
@@ -114,7 +114,11 @@ class FastOnPolicy(OnPolicyAlgorithm):
         super()._setup_model()
         if not self.generators:  # a loaded model brings its own, in the state it had
             self.generators = spawn_generators(self.seed, *self.purposes)
-        self.why_not_fast = why_unsupported(self.policy) if self.fast else "fast=False"
+        # A policy of another make than SB3's may bring the network that computes it.
+        network_class = getattr(self.policy, "network_class", self.network_class)
+        self.why_not_fast = (
+            network_class.why_unsupported(self.policy) if self.fast else "fast=False"
+        )
         if self.rollout_buffer_class is not None and not issubclass(
             self.rollout_buffer_class, TensorRollout
         ):
@@ -129,9 +133,9 @@ class FastOnPolicy(OnPolicyAlgorithm):
                     f"auxiliary_losses need the fast path, which is off ({self.why_not_fast})"
                 )
             return
-        convolutional = self.policy.features_extractor_class.__name__ != "FlattenExtractor"
+        convolutional = network_class.is_convolutional(self.policy)
         dtype = resolve_precision(self.precision, self.device) if convolutional else torch.float32
-        self.network = self.network_class(self.policy, dtype)
+        self.network = network_class(self.policy, dtype)
         self.rollout_buffer = TensorRollout(
             self.network,
             self.n_steps,
@@ -209,6 +213,7 @@ class FastOnPolicy(OnPolicyAlgorithm):
                 return False
             self._update_info_buffer(infos, dones)
             if dones.any():
+                self._note_ends(dones, infos)
                 rewards = self._bootstrap_cut_episodes(rewards, dones, infos)
             rollout_buffer.put(actions, rewards, self._last_episode_starts, values, log_probs)
             self._last_obs = new_obs
@@ -226,6 +231,9 @@ class FastOnPolicy(OnPolicyAlgorithm):
         parameters, values = self.network.act(stored)
         actions, log_probs = self.network.head.sample(parameters, self.generators["actions"])
         return actions, values, log_probs
+
+    def _note_ends(self, dones: npt.NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
+        """Called where the current step ended episodes, before it is put into the rollout."""
 
     def _values_at_end(
         self, stored: torch.Tensor, dones: npt.NDArray[np.bool_]

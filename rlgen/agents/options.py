@@ -221,6 +221,79 @@ class A2OCOptions(OptionOptions, A2COptions):
 
 
 @dataclass
+class LatentOptions:
+    """Options of agents on the latent of an action-conditional beta-VAE.
+
+    Attributes:
+        latent_dim: Size n of the latent; None: 2m for continuous actions, m + 2 for discrete ones,
+            where m is the size of the action vector.
+        alpha: Weight of the model's objective beside the policy's; 0 for none.
+        beta: Weight of the KL divergence in the ``beta`` objective.
+        objective: ``beta``, or ``capacity``: gamma_c |KL - C|.
+        gamma_c: Weight in the ``capacity`` objective.
+        capacity: Nats that C rises to, from 0.
+        capacity_steps: Gradient steps in which it does.
+        critic: ``own``: with a trunk of its own; ``detached``: it reads the latent, held fixed.
+        network: Of the model: ``mlp``, ``nature``, ``conv``, or ``auto``: by the observation.
+        hidden: Widths of its fully connected layers; None for its own defaults.
+    """
+
+    latent_dim: int | None = None
+    alpha: float = 1e-3
+    beta: float = 4.0
+    objective: str = "beta"
+    gamma_c: float = 1000.0
+    capacity: float = 25.0
+    capacity_steps: int = 100_000
+    critic: str = "own"
+    network: str = "auto"
+    hidden: list[int] | None = None
+
+
+@dataclass
+class DisentangledPPOOptions(LatentOptions, PPOOptions):
+    """Options of disentangled PPO: PPO's and those of the latent."""
+
+
+@dataclass
+class DisentangledA2COptions(LatentOptions, A2COptions):
+    """Options of disentangled A2C: A2C's and those of the latent."""
+
+
+@dataclass
+class DisentangledRandomOptions(LatentOptions):
+    """Options of the random policy beside which only the model learns.
+
+    Attributes:
+        name: Registered name of the algorithm.
+        base: Family of default settings.
+        policy: SB3 policy name, or ``auto``.
+        net_arch: Unused: nothing learns to act.
+        normalize: Keep running statistics of observations and returns (``VecNormalize``).
+        gamma: Discount factor of these statistics.
+        alpha: Weight of the objective, above 0; hardly matters where it stands alone.
+        learning_rate: Step size of Adam.
+        lr_schedule: ``constant``, or ``linear`` to 0 over the training.
+        n_steps: Steps per environment and rollout.
+        batch_size: Samples per gradient step.
+        n_epochs: Passes over a rollout.
+    """
+
+    name: str = "???"
+    base: str = "???"
+    policy: str = "auto"
+    net_arch: list[int] | None = None
+    normalize: bool = False
+    gamma: float = 0.99
+    alpha: float = 1.0
+    learning_rate: float = 5e-4
+    lr_schedule: str = "constant"
+    n_steps: int = 64
+    batch_size: int = 64
+    n_epochs: int = 1
+
+
+@dataclass
 class OptionCriticOptions:
     """Options of the option-critic: tables for numbered states, else a deep learner with replay.
 
@@ -299,4 +372,7 @@ SCHEMAS: dict[str, type] = {
     "agent/ppoc_schema": PPOCOptions,
     "agent/a2oc_schema": A2OCOptions,
     "agent/option_critic_schema": OptionCriticOptions,
+    "agent/disentangled_ppo_schema": DisentangledPPOOptions,
+    "agent/disentangled_a2c_schema": DisentangledA2COptions,
+    "agent/disentangled_random_schema": DisentangledRandomOptions,
 }

@@ -22,7 +22,8 @@ class Minibatch:
     Attributes:
         index: Position of each sample in the rollout, step * n_envs + environment.
         observations: As :class:`ActorCriticNetwork` stores them.
-        actions: int64 (batch,) for discrete actions, else float32 (batch, dimensions).
+        actions: int64 (batch,) for discrete actions, int64 (batch, parts) for several at once,
+            else float32 (batch, dimensions).
         old_log_prob: Log-probability under the distribution that acted.
         old_values: Value estimates when acting.
         advantages: Generalised advantage estimates.
@@ -68,8 +69,9 @@ class TensorRollout(RolloutBuffer):
         gae_lambda: float,
     ) -> None:
         self.network = network
-        discrete = isinstance(action_space, spaces.Discrete)
-        action_shape = () if discrete else (int(np.prod(action_space.shape or ())),)
+        single = isinstance(action_space, spaces.Discrete)
+        discrete = single or isinstance(action_space, spaces.MultiDiscrete)
+        action_shape = () if single else (int(np.prod(action_space.shape or ())),)
         self.stored = torch.zeros(
             (n_steps, n_envs, *network.stored_shape), dtype=network.stored_dtype, device=device
         )

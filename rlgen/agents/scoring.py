@@ -113,7 +113,7 @@ def record_video(
     except ModuleNotFoundError as error:
         raise MissingExtraError("a video", "video") from error
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # Gymnasium's pygame needs no display
-    env = _drawable(model, config)
+    env = drawable_env(model, config)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
     frames = 0
@@ -149,13 +149,13 @@ def _play(
         if frame is None:
             raise UserError("no video: the environment draws no pictures")
         actions, state = model.predict(observations, state, starts, deterministic)  # type: ignore[arg-type]
-        yield _visible(frame), state
+        yield visible_frame(frame), state
         observations, _, starts, infos = env.step(actions)
         if "episode" in infos[0]:
             return
 
 
-def _visible(frame: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def visible_frame(frame: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Turns fractions into bytes and enlarges tiny pictures, such as MinAtar's 10x10."""
     if frame.dtype != np.uint8:
         frame = (255 * np.clip(frame, 0, 1)).astype(np.uint8)
@@ -163,7 +163,12 @@ def _visible(frame: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return frame.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else frame
 
 
-def _drawable(model: BaseAlgorithm, config: dict[str, Any]) -> VecEnv:
+def drawable_env(model: BaseAlgorithm, config: dict[str, Any]) -> VecEnv:
+    """Builds one environment that draws itself, normalised as the agent knows it.
+
+    Raises:
+        UserError: If it cannot be drawn.
+    """
     name = resolve_env(config["env"])
     backend = "auto" if name.family == "atari" else "sync"
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rlgen.agents.build import build_env
 from rlgen.agents.callbacks import (
@@ -188,6 +188,8 @@ class TrainingSession:
         best = self._extra_state()["best_return"]
         if best is not None:
             card.append(f"- best evaluation during training: mean return {best:.2f} (`best/`)")
+        if self._leave_traversal():
+            card.append("- what each coordinate of the latent does: `latents/traversal.png`")
         if self._leave_designs():
             card.append("- best designs, with files for CAD and printing: `designs/index.html`")
         if config["eval_max_steps"] is not None:
@@ -201,6 +203,21 @@ class TrainingSession:
         ]
         write_text(self.folder / "card.md", "\n".join(card) + "\n")
         tell(f"done: return {result}; see {self.folder}/card.md")
+
+    def _leave_traversal(self) -> bool:
+        """Draws what the coordinates of an agent's latent do; returns whether there are any."""
+        if not hasattr(self.model.policy, "vae"):
+            return False
+        from rlgen.agents.disentangled.sheet import draw_traversal
+
+        env = build_env(self.config, training=False)
+        try:
+            if self.model.get_vec_normalize_env() is not None:
+                sync_envs_normalization(self.env, env)
+            draw_traversal(self.model, env, self.folder / "latents" / "traversal.png")
+        finally:
+            env.close()
+        return True
 
     def _leave_designs(self) -> bool:
         """Makes files and a gallery of the best designs; returns whether there are any."""

@@ -1,7 +1,8 @@
 """Gymnasium environments by name, and the road from any vector environment into SB3.
 
-Importing this package registers ``rlgen/FourRooms-v0`` and the design tasks (``rlgen/Vessel-v0``,
-...) with Gymnasium; SB3 and torch are imported when a name that needs them is used.
+Importing this package registers ``rlgen/FourRooms-v0``, ``rlgen/Sprites-v0`` and the design tasks
+(``rlgen/Vessel-v0``, ...) with Gymnasium; SB3 and torch are imported when a name that needs them is
+used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,12 @@ gym.register(
     entry_point="rlgen.envs.four_rooms:FourRoomsEnv",
     vector_entry_point="rlgen.envs.four_rooms:FourRoomsVectorEnv",
     max_episode_steps=1000,
+)
+gym.register(
+    id="rlgen/Sprites-v0",
+    entry_point="rlgen.envs.sprites:SpritesEnv",
+    vector_entry_point="rlgen.envs.sprites_vector:SpritesVectorEnv",
+    max_episode_steps=30,
 )
 for _task in DESIGN_TASKS:
     gym.register(

@@ -100,6 +100,23 @@ class Tower:
             gates: Factors of the forward pass.
             to_latent: Gradient of the last hidden layer from outside of the tower, or None.
         """
+        return self._backward(grad, kept, gates, to_latent)[0]
+
+    def backward_to_input(
+        self, grad: FloatArray, kept: list[FloatArray]
+    ) -> tuple[list[FloatArray], FloatArray]:
+        """As :meth:`backward` without gates; also returns the gradient of the input."""
+        grads, first = self._backward(grad, kept, {}, None)
+        return grads, _product(first, self.weights[0].T)
+
+    def _backward(
+        self,
+        grad: FloatArray,
+        kept: list[FloatArray],
+        gates: Gates,
+        to_latent: FloatArray | None,
+    ) -> tuple[list[FloatArray], FloatArray]:
+        """Returns the gradients of ``parameters``, and of what enters the first activation."""
         grads: list[FloatArray] = []
         for k in range(len(self.weights) - 1, -1, -1):
             h: Any = kept[k] * gates[k] if k in gates else kept[k]
@@ -112,7 +129,7 @@ class Tower:
             if to_latent is not None and k == len(self.weights) - 1:
                 grad += to_latent
             grad *= (1 - kept[k] ** 2) if self.is_tanh else (kept[k] > 0)
-        return grads[::-1]
+        return grads[::-1], grad
 
 
 class TwoTowers(torch.autograd.Function):
