@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlgen.envs.design.measure.conditions import INDEX
+from rlgen.envs.design.measure.grids import Layout
 from rlgen.envs.design.measure.metrics import GRIDDED, evaluate
 from rlgen.envs.design.mesh import Floats
 from rlgen.envs.design.shape.solids import Solid
@@ -55,31 +56,34 @@ class Cache:
             self._known.move_to_end(key)
         return known
 
-    def metrics(self, solid: Solid, task: Task, precise: bool) -> Floats:
+    def metrics(
+        self, solid: Solid, task: Task, precise: bool, ahead: Layout | None = None
+    ) -> Floats:
         """Returns the metrics that a task's score needs, float64 (16,), read-only.
 
         Args:
             solid: The design.
             task: What is measured, and how.
             precise: At the resolution of final values.
+            ahead: Columns that will be asked for next, see ``evaluate``.
         """
         key = (task.metrics, task.conditions, precise)
         known = self.of(solid).metrics
         values = known.get(key)
         if values is None:
             self.misses += 1
-            values = self._measured(solid, task, precise)
+            values = self._measured(solid, task, precise, ahead)
             values.setflags(write=False)
             known[key] = values
         else:
             self.hits += 1
         return values
 
-    def _measured(self, solid: Solid, task: Task, precise: bool) -> Floats:
+    def _measured(self, solid: Solid, task: Task, precise: bool, ahead: Layout | None) -> Floats:
         """Measures a design; final values of what needs no grid are those that are known."""
         coarse = self.of(solid).metrics.get((task.metrics, task.conditions, False))
         if not precise or coarse is None:
-            return evaluate(solid.mesh, task.metrics, task.conditions, precise=precise)
+            return evaluate(solid.mesh, task.metrics, task.conditions, precise, ahead)
         gridded = [name for name in task.metrics if name in GRIDDED]
         values = evaluate(solid.mesh, gridded, task.conditions, precise=True)
         for name in task.metrics:

@@ -8,6 +8,7 @@
   the highest preference that the mask allows is taken. For SAC, TD3 and CMA-ES.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,11 +126,16 @@ def encode(action: Action, encoding: str) -> Any:
     return np.concatenate([2.0 * one_hot(action)[:-N_PARAMETERS] - 1.0, params]).astype(np.float32)
 
 
+@lru_cache(maxsize=4096)
 def one_hot(action: Action) -> NDArray[np.float32]:
-    """Returns an action as features, float32 (25,): one-hot operation and mode, parameters."""
+    """Returns an action as features: one-hot operation and mode, parameters.
+
+    float32 (25,), read-only.
+    """
     row = np.zeros(FEATURES, dtype=np.float32)
     row[action.op] = row[N_OPERATIONS + action.mode] = 1.0
     row[-N_PARAMETERS:] = np.array(action.k, dtype=np.float32) / LATTICE
+    row.setflags(write=False)
     return row
 
 

@@ -265,8 +265,8 @@ class DesignEnv(gym.Env[Observation, Any]):
         if self.reward == "sparse" and not final:
             self._score = 0.0
             return
-        self._metrics = self.cache.metrics(self.design.solid, self.current, precise=final)
-        solid = self.design.solid
+        solid, ahead = self.design.solid, self.observer.layout
+        self._metrics = self.cache.metrics(solid, self.current, final, ahead)
         if self.goal:
             self._score = float(compute_reward(self._achieved(), self.desired))
         else:

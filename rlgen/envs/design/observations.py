@@ -24,7 +24,7 @@ from rlgen.core.errors import UserError, closest
 from rlgen.envs.design.encodings import FEATURES, N_OPERATIONS, one_hot
 from rlgen.envs.design.measure.balance import inner_radius, support_polygon
 from rlgen.envs.design.measure.conditions import METRICS, SCALES
-from rlgen.envs.design.measure.grids import height_maps, surface_points, voxels
+from rlgen.envs.design.measure.grids import Layout, height_maps, surface_points, voxels
 from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.mesh import Floats, Mesh
 from rlgen.envs.design.picture.raster import draw
@@ -101,6 +101,11 @@ class Observer:
         if with_mask:
             parts["action_mask"] = spaces.MultiBinary(N_OPERATIONS * N_MODES)
         self.space = spaces.Dict(parts)
+
+    @property
+    def layout(self) -> Layout | None:
+        """The columns that :meth:`fixed` will look at, or None where it looks at none."""
+        return (self.design_space.size, CELLS) if self.geometry in ("heights", "voxels") else None
 
     def fixed(self, solid: Solid, density: float) -> tuple[NDArray[Any] | None, Floats]:
         """Returns what only depends on the solid: its geometry, and numbers of its shape, (17,).

@@ -6,8 +6,9 @@ from column_solids import block, cup, mesh_of, random_solid
 from manifold3d import Manifold
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.measure import columns as module
-from rlgen.envs.design.measure.columns import Columns, Grid, cast, crossings
+from rlgen.envs.design.measure import scanline as module
+from rlgen.envs.design.measure.columns import Columns, cast, cast_grids, lay_grid
+from rlgen.envs.design.measure.scanline import Grid, crossings
 from rlgen.envs.design.mesh import EMPTY_MESH, Floats, Mesh
 
 
@@ -62,7 +63,8 @@ def test_volume_and_evenness(seed: int, axis: int) -> None:
     mesh = mesh_of(solid)
     columns = cast(mesh, count=64, axis=axis)
     assert columns.volume == pytest.approx(solid.volume(), rel=0.01)
-    number, height, _ = crossings(mesh, columns.grid)
+    met = crossings(mesh, [columns.grid])
+    number, height = met.number, met.height
     assert not (np.bincount(number) % 2).any()
     assert (np.diff(number) >= 0).all()
     assert (columns.ceiling - columns.floor > -1e-6).all()
@@ -84,7 +86,7 @@ def test_lines_through_corners_and_edges(axis: int, monkeypatch: pytest.MonkeyPa
     for solid, solid_cells in ((block((0, 0, 0), (8, 8, 8)), 64), (pyramid + tower, None)):
         mesh = mesh_of(solid)
         grid = Grid(np.full(2, -2.5), np.ones(2), (16, 16), axis, spread=False)
-        number, _, _ = crossings(mesh, grid)
+        number = crossings(mesh, [grid]).number
         assert len(number)
         assert not (np.bincount(number) % 2).any()
         if solid_cells:  # the lines 0 to 7 meet the box, the line 8 does not
@@ -110,6 +112,20 @@ def test_rows_along_either_direction() -> None:
     assert other.volume == pytest.approx(solid.volume(), rel=0.01)
 
 
+def test_grids_together_are_as_one_by_one() -> None:
+    """All arrays, for grids of any axis, size and place, with and without spread lines."""
+    mesh = mesh_of(random_solid(4, carve=0.3))
+    region = np.array([[-90.0, -80.0], [80.0, 80.0]])
+    grids = [lay_grid(mesh, count=12, axis=axis) for axis in range(3)]
+    grids += [lay_grid(mesh, 2.5), lay_grid(mesh, count=20, region=region, spread=False)]
+    for together, grid in zip(cast_grids(mesh, grids), grids, strict=True):
+        (alone,) = cast_grids(mesh, [grid])
+        assert together.grid is grid
+        assert len(alone)
+        for name in ("cell", "floor", "ceiling", "under", "over"):
+            np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
+
+
 def test_count_depends_on_size_only() -> None:
     solid = cup()
     shapes = {
@@ -131,6 +147,10 @@ def test_nothing_to_cut() -> None:
     assert cast(EMPTY_MESH, count=8).volume == 0
     flat = Mesh(np.array([[0.0, 0, 0], [0, 1, 0], [0, 0, 1]]), np.array([[0, 1, 2]]))
     assert len(cast(flat, cell=0.1)) == 0
+    # A grid that is seen edge on does not empty the others.
+    grids = [lay_grid(flat, count=4, axis=axis) for axis in (2, 0)]
+    flat = Mesh(flat.vertices, np.array([[0, 1, 2], [0, 2, 1]]))
+    assert [len(columns) > 0 for columns in cast_grids(flat, grids)] == [False, True]
 
 
 def test_columns_through_a_hole_lose_a_crossing() -> None:

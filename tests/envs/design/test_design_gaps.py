@@ -7,9 +7,10 @@ import pytest
 from column_solids import block, cup, mesh_of, random_solid
 from manifold3d import Manifold
 
-from rlgen.envs.design.measure.columns import Columns, Grid, cast
+from rlgen.envs.design.measure.columns import Columns, cast
 from rlgen.envs.design.measure.gaps import gap_levels, gap_tops
 from rlgen.envs.design.measure.liquid import capacity, grid_capacity
+from rlgen.envs.design.measure.scanline import Grid
 from rlgen.envs.design.mesh import EMPTY_MESH
 
 

@@ -5,6 +5,7 @@ import pytest
 from design_steps import assert_closed, attempt, build, volume
 from manifold3d import CrossSection
 
+from rlgen.envs.design.shape.hollow import _Stack, hollowed
 from rlgen.envs.design.shape.operations import physical
 from rlgen.envs.design.shape.stacking import Ring, stacked
 
@@ -170,6 +171,23 @@ def test_no_room_is_too_thin():
     assert attempt(thin, "hollow", wall=6, floor=4) == "too_thin"
     low = build(("cylinder", "add", {"radius_low": 30, "radius_high": 30, "height": 10}))
     assert attempt(low, "hollow", wall=3, floor=12) == "too_thin"
+
+
+@pytest.mark.parametrize("least", [4, 40])
+def test_more_triangles_than_the_limit_are_refused_early(monkeypatch, least):
+    """Those of body and cavity count, and nothing is built after it is too much."""
+    built, keep = [], _Stack._keep
+    monkeypatch.setattr(_Stack, "_keep", lambda s, b: (built.append(b.num_tri()), keep(s, b)))
+    other = {"size_x": 30, "size_y": 50, "size_z": 30, "x": -15, "y": 10, "z": 0}
+    body = build(BLOCK, ("box", "add", other), ("twist", None, {"angle": 60})).solid
+    assert not isinstance(hollowed(body, 3.0, 4.0, 10**6), str)
+    assert len(built) > 2
+    total = body.n_triangles + sum(built)
+    assert not isinstance(hollowed(body, 3.0, 4.0, total), str)
+    assert hollowed(body, 3.0, 4.0, total - 1) == "too_many_triangles"
+    built.clear()
+    assert hollowed(body, 3.0, 4.0, body.n_triangles + least) == "too_many_triangles"
+    assert sum(built[:-1]) <= least < sum(built)
 
 
 def test_hollowing_twice_hardly_changes_a_cup():

@@ -13,6 +13,7 @@ from rlgen.core.errors import UserError
 from rlgen.envs.design.measure import metrics as module
 from rlgen.envs.design.measure.balance import Payload, tip_angle
 from rlgen.envs.design.measure.conditions import INDEX, METRICS, Conditions
+from rlgen.envs.design.measure.grids import height_maps, space_columns
 from rlgen.envs.design.measure.liquid import capacity, spill
 from rlgen.envs.design.measure.mass import mass_properties
 from rlgen.envs.design.measure.metrics import evaluate
@@ -100,6 +101,19 @@ def test_shared_results_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(module, name, counted(name))
     evaluate(cup(), METRICS, Conditions(payload=0))
     assert sorted(calls) == ["capacity", "mass_properties", "pad", "rest_pose"]
+
+
+@pytest.mark.parametrize("names", [("wall", "nest"), ("nest",), METRICS])
+def test_columns_cast_ahead_change_nothing(names: tuple[str, ...]) -> None:
+    """Neither the metrics they are cast with nor the height maps that look at them."""
+    alone, ahead, layout = cup(), cup(), ((160.0, 160.0, 160.0), 32)
+    wanted = evaluate(alone, names)
+    np.testing.assert_array_equal(evaluate(ahead, names, ahead=layout), wanted)
+    kept = space_columns(ahead, *layout)
+    assert kept is space_columns(ahead, *layout)
+    assert space_columns(ahead, layout[0], 16) is not kept
+    np.testing.assert_array_equal(height_maps(ahead), height_maps(alone))
+    assert height_maps(ahead).any()
 
 
 def test_nothing_measures_nothing() -> None:

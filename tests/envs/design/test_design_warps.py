@@ -6,7 +6,7 @@ from design_steps import assert_closed, build, random_design, volume
 
 from rlgen.envs.design.mesh import Mesh
 from rlgen.envs.design.shape import warps
-from rlgen.envs.design.shape.layers import layered, mesh_edges
+from rlgen.envs.design.shape.layers import layered
 from rlgen.envs.design.shape.symmetry import coincides, mirrored, turned
 
 POINTS = np.array([[1.0, 2.0, 0.0], [3.0, -1.0, 10.0], [0.0, 5.0, 5.0]])
@@ -63,7 +63,7 @@ def test_no_edge_crosses_a_plane():
     mesh = build(ROD).mesh
     heights = np.array([10.0, 25.0, 40.0])
     cut = layered(mesh, heights)
-    edges, _ = mesh_edges(cut)
+    edges, _ = cut.edges
     low, high = np.sort(cut.vertices[edges, 2], axis=1).T
     for height in heights:
         assert not ((low < height - 1e-9) & (high > height + 1e-9)).any()

@@ -27,12 +27,13 @@ _BESIDE = (1.37e-6, 0.73e-6)
 
 def is_closed(mesh: Mesh) -> bool:
     """Returns whether every directed edge of a mesh has its opposite (true for no triangles)."""
-    start = np.ascontiguousarray(mesh.triangles.T)
+    start, count = mesh.corner_rows, len(mesh.vertices)
     end = start[[1, 2, 0]]
     up = start < end
-    one = (start * len(mesh.vertices) + end)[up]
-    other = (end * len(mesh.vertices) + start)[~up]
-    return len(one) == len(other) and bool((np.sort(one) == np.sort(other)).all())
+    one, other = (start * count + end)[up], (end * count + start)[~up]
+    one.sort()
+    other.sort()
+    return len(one) == len(other) and bool((one == other).all())
 
 
 def spill_levels(corners: Floats, triangles: Ints) -> Floats:
@@ -56,13 +57,15 @@ def spill_levels(corners: Floats, triangles: Ints) -> Floats:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     triangles = rank.take(triangles)
-    outside = len(order)
-    basin, links = _basins(triangles, outside)
-    links = np.concatenate([links, _drops(corners, triangles, basin)], axis=1)
+    lowest, outside = triangles.min(0), len(order)
+    basin, falls = _basins(triangles, outside)
+    drops = _drops(corners, triangles, basin)
+    if _all_drain(basin, drops):
+        return corners[2].take(lowest)
+    links = np.concatenate([_meetings(basin, falls), drops], axis=1)
     level = np.full(outside + 1, -1)
     for node, way in _ways_out(links, outside).items():
         level[node] = way
-    lowest = triangles.min(0)
     return corners[2].take(np.maximum(level.take(basin.take(lowest)), lowest))
 
 
@@ -74,19 +77,29 @@ def _basins(triangles: Ints, count: int) -> tuple[Ints, Ints]:
         count: Number of corners.
 
     Returns:
-        int64 (V,): the rank at which each corner ends; int64 (3, L): links between different
-        basins: two basins and the rank of the corner at whose height they meet.
+        int64 (V,): the rank at which each corner ends; int64 (2, E): the upper and the lower
+        corner of each edge.
     """
     start, end = triangles.ravel(), triangles[[1, 2, 0]].ravel()
-    falls = np.flatnonzero(start > end)  # each edge of a closed surface once
-    start, end = start.take(falls), end.take(falls)
+    falls = np.array([start, end]).compress(start > end, axis=1)  # each edge once
     basin = np.arange(count)
-    np.minimum.at(basin, start, end)
+    np.minimum.at(basin, *falls)
     while ((further := basin.take(basin)) != basin).any():
         basin = further
-    one, two = basin.take(start), basin.take(end)
-    differ = np.flatnonzero(one != two)
-    return basin, np.stack([one, two, start]).take(differ, axis=1)
+    return basin, falls
+
+
+def _meetings(basin: Ints, falls: Ints) -> Ints:
+    """Returns int64 (3, L): two basins and the rank of the corner at whose height they meet."""
+    one, two = basin.take(falls)
+    return np.array([one, two, falls[0]]).compress(one != two, axis=1)
+
+
+def _all_drain(basin: Ints, drops: Ints) -> bool:
+    """Whether a drop at the lowest corner of every basin falls out, so that no liquid stays."""
+    outside = len(basin)
+    roots = np.count_nonzero(basin == np.arange(outside))
+    return roots == drops.shape[1] and bool((drops[1] == outside).all())
 
 
 def _drops(corners: Floats, triangles: Ints, basin: Ints) -> Ints:
@@ -105,12 +118,20 @@ def _drops(corners: Floats, triangles: Ints, basin: Ints) -> Ints:
     """
     x, y, z = (axis.take(triangles) for axis in corners)
     facing = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
-    down = triangles.take(np.flatnonzero(facing < 0), axis=1).ravel()
-    tips = np.unique(down[basin.take(down) == down])
-    hit = _first_below(x, y, z, facing, corners.take(tips, axis=1))
-    below = np.where(hit < 0, len(basin), basin.take(triangles.min(0)).take(hit))
-    free = np.flatnonzero((hit < 0) | (facing.take(hit) > 0))
-    return np.stack([tips, below, tips]).take(free, axis=1)
+    is_tip = np.zeros(len(basin), bool)
+    is_tip[triangles.compress(facing < 0, axis=1)] = True
+    is_tip &= basin == np.arange(len(basin))
+    tips = is_tip.nonzero()[0]
+    below = np.full(len(tips), len(basin))
+    # Most tips are on the table, where nothing is below them.
+    high = (corners[2].take(tips) > corners[2, 0]).nonzero()[0]
+    if not len(high):
+        return np.array([tips, below, tips])
+    hit = _first_below(x, y, z, facing, corners.take(tips.take(high), axis=1))
+    below[high] = np.where(hit < 0, len(basin), basin.take(triangles.min(0)).take(hit))
+    free = np.ones(len(tips), bool)
+    free[high] = (hit < 0) | (facing.take(hit) > 0)
+    return np.array([tips, below, tips]).compress(free, axis=1)
 
 
 def _first_below(x: Floats, y: Floats, z: Floats, facing: Floats, points: Floats) -> Ints:
@@ -162,7 +183,8 @@ def _ways_out(links: Ints, outside: int) -> dict[int, int]:
     one, two = np.minimum(links[0], links[1]), np.maximum(links[0], links[1])
     key = np.sort((one * (outside + 1) + two) * outside + links[2])
     pair, cost = np.divmod(key, outside)
-    cheapest = np.flatnonzero(np.diff(pair, prepend=-1))
+    cheapest = np.ones(len(pair), bool)
+    cheapest[1:] = pair[1:] != pair[:-1]
     one, two = np.divmod(pair[cheapest], outside + 1)
     neighbours: dict[int, list[tuple[int, int]]] = {}
     for a, b, c in zip(one.tolist(), two.tolist(), cost[cheapest].tolist(), strict=True):

@@ -5,19 +5,42 @@ share one set of columns, which pass through the middles of the cells. Their lay
 of this project.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
-from rlgen.envs.design.measure.columns import Columns, cast, places
-from rlgen.envs.design.mesh import Mesh
+from rlgen.envs.design.measure.columns import Columns, cast_grids, lay_grid
+from rlgen.envs.design.measure.scanline import Grid
+from rlgen.envs.design.mesh import EMPTY_MESH, Mesh
 
 SIZE = (160.0, 160.0, 160.0)
 
 
-def space_columns(mesh: Mesh, size: tuple[float, float, float] = SIZE, count: int = 32) -> Columns:
-    """Casts ``count`` x ``count`` vertical columns over the design space of ``size`` mm."""
+Layout = tuple[tuple[float, float, float], int]  # size of a design space, cells along a side
+
+
+def space_grid(size: tuple[float, float, float] = SIZE, count: int = 32) -> Grid:
+    """Lays ``count`` x ``count`` vertical lines over the design space of ``size`` mm."""
     half = np.array(size[:2]) / 2
-    return cast(mesh, count=count, region=np.stack([-half, half]), spread=False)
+    return lay_grid(EMPTY_MESH, count=count, region=np.stack([-half, half]), spread=False)
+
+
+def space_columns(mesh: Mesh, size: tuple[float, float, float] = SIZE, count: int = 32) -> Columns:
+    """Casts the columns of :func:`space_grid`, or returns what :func:`keep_columns` kept."""
+    kept = _KEPT.get(mesh)
+    if kept is not None and kept[0] == (size, count):
+        return kept[1]
+    return cast_grids(mesh, [space_grid(size, count)])[0]
+
+
+def keep_columns(mesh: Mesh, layout: Layout, columns: Columns) -> None:
+    """Keeps the columns of a layout for :func:`space_columns`, as long as the mesh is alive."""
+    _KEPT[mesh] = layout, columns
+
+
+# Columns that were cast together with those of metrics, which is cheaper than casting them alone.
+_KEPT: WeakKeyDictionary[Mesh, tuple[Layout, Columns]] = WeakKeyDictionary()
 
 
 def height_maps(
@@ -78,8 +101,9 @@ def voxels(
     ends = np.stack([columns.floor, columns.ceiling]) * (count / size[2]) - 0.5
     low, high = np.clip(np.ceil(ends), 0, count).astype(np.int64)
     length = np.maximum(high - low, 0)
+    start = columns.cell * count + low - (length.cumsum() - length)
     filled = np.zeros(count**3, np.uint8)
-    filled[np.repeat(columns.cell * count + low, length) + places(length)] = 1
+    filled[start.repeat(length) + np.arange(length.sum())] = 1
     return filled.reshape(count, count, count)
 
 
@@ -104,8 +128,7 @@ def surface_points(
     chance = rng.random((3, n))
     if not len(mesh):
         return np.zeros((n, 3), np.float32)
-    vectors = mesh.area_vectors
-    reach = np.cumsum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)))
+    reach = np.cumsum(mesh.areas)
     chosen = np.searchsorted(reach, chance[0] * reach[-1], side="right")
     a, b, c = mesh.vertices[mesh.triangles[np.minimum(chosen, len(mesh) - 1)].T]
     # the root makes the density even: there is more room far from corner a

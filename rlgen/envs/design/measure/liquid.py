@@ -139,8 +139,7 @@ def liquid_columns(
     tilted = mesh.moved(rotation)
     columns = cast(tilted, cell, region=_whole_cells(tilted, cell))
     if is_closed(mesh):
-        triangles = np.ascontiguousarray(mesh.triangles.T)
-        level = spill_levels(np.ascontiguousarray(tilted.vertices.T), triangles)[columns.over]
+        level = spill_levels(tilted.coordinates, mesh.corner_rows)[columns.over]
     else:
         level = gap_levels(columns)
     wet, floor, level = _wet(columns, level)
@@ -165,10 +164,11 @@ def _wet(columns: Columns, level: Floats) -> tuple[Ints, Floats, Floats]:
 
 def _closed_volume(mesh: Mesh, rotation: Floats) -> float:
     """Volume in mm3 of the liquid in a closed surface after a rotation."""
-    corners = rotation @ mesh.vertices.T
-    triangles = np.ascontiguousarray(mesh.triangles.T)
+    corners, triangles = rotation @ mesh.vertices.T, mesh.corner_rows
     depth = spill_levels(corners, triangles) - corners[2].take(triangles)
-    wet = np.flatnonzero(depth.max(0) > SHALLOWEST)
+    wet = (depth.max(0) > SHALLOWEST).nonzero()[0]
+    if not len(wet):
+        return 0.0
     triangles = triangles.take(wet, axis=1)
     x, y = corners[0].take(triangles), corners[1].take(triangles)
     facing = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])

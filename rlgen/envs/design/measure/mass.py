@@ -66,7 +66,7 @@ def _integrated(mesh: Mesh) -> MassProperties:
     if not len(mesh):
         return MassProperties(0.0, 0.0, 0.0, middle, np.zeros((3, 3)))
     normals = mesh.area_vectors
-    area = float(np.sqrt(np.einsum("ij,ij->i", normals, normals)).sum())
+    area = float(mesh.areas.sum())
     vertices = mesh.vertices - middle
     corners = vertices.take(mesh.triangles, axis=0)
     # a . (b x c) = a . ((b - a) x (c - a)): the area vectors already hold half of the product.

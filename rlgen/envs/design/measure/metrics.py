@@ -13,10 +13,12 @@ opens only when tilted was never filled.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain, islice
 
 import numpy as np
 
 from rlgen.envs.design.measure.balance import Payload, RestPose, rest_pose
+from rlgen.envs.design.measure.columns import Columns, cast_grids, lay_grid
 from rlgen.envs.design.measure.conditions import (
     INDEX,
     METRIC_INFO,
@@ -27,10 +29,16 @@ from rlgen.envs.design.measure.conditions import (
     in_order,
     normalised,
 )
+from rlgen.envs.design.measure.grids import Layout, keep_columns, space_grid
 from rlgen.envs.design.measure.liquid import capacity, spill
 from rlgen.envs.design.measure.mass import MassProperties, mass_properties
 from rlgen.envs.design.measure.nesting import nesting_pitch
-from rlgen.envs.design.measure.printing import overhang_share, support_volume, wall_thickness
+from rlgen.envs.design.measure.printing import (
+    overhang_share,
+    support_volume,
+    wall_grids,
+    wall_thickness,
+)
 from rlgen.envs.design.measure.reach import base, footprint, height, reach
 from rlgen.envs.design.measure.sections import cut
 from rlgen.envs.design.measure.strength import Material, load_limit, pad
@@ -56,6 +64,7 @@ def evaluate(
     names: Sequence[str] = METRICS,
     conditions: Conditions = DEFAULTS,
     precise: bool = False,
+    ahead: Layout | None = None,
 ) -> Floats:
     """Measures a design.
 
@@ -65,6 +74,8 @@ def evaluate(
         conditions: Circumstances of the measurement.
         precise: Whether to use the finer grids of ``conditions``, and ``fidelity`` for the load,
             as for final values.
+        ahead: A layout whose columns will be asked of :func:`grids.space_columns` next. Where
+            metrics need columns, these are cast with them, which costs little.
 
     Returns:
         float64 (16,) in the order of :data:`METRICS`, in their units; zeros for an empty mesh.
@@ -75,7 +86,7 @@ def evaluate(
     metrics = np.zeros(len(METRICS))
     wanted = _wanted(tuple(names))
     if len(mesh):
-        bench = _Bench(mesh, conditions, precise)
+        bench = _Bench(mesh, names, conditions, precise, ahead)
         for index, measure in wanted:
             metrics[index] = measure(bench)
     return metrics
@@ -86,8 +97,10 @@ class _Bench:
     """A mesh under measurement; what several metrics need is computed at first use."""
 
     mesh: Mesh
+    names: Sequence[str]
     conditions: Conditions
     precise: bool
+    ahead: Layout | None = None
 
     @cached_property
     def mass(self) -> MassProperties:
@@ -154,14 +167,35 @@ class _Bench:
             return fem_load_limit(self.mesh, c.eccentricity, material)
         return load_limit(self.mesh, c.eccentricity, material=material)
 
-    @property
-    def wall(self) -> float:
-        c = self.conditions
-        return wall_thickness(self.mesh, c.wall_count_precise if self.precise else c.wall_count)
+    @cached_property
+    def columns(self) -> dict[str, list[Columns]]:
+        """What the wanted metrics look at, cast together."""
+        c, grids = self.conditions, {}
+        if "wall" in self.names:
+            count = c.wall_count_precise if self.precise else c.wall_count
+            grids["wall"] = wall_grids(self.mesh, count)
+        if "nest" in self.names or "support" in self.names:
+            cell = c.cell_precise if self.precise else c.cell
+            grids["upright"] = [lay_grid(self.mesh, cell)]
+        if self.ahead is not None:
+            grids["ahead"] = [space_grid(*self.ahead)]
+        cast = iter(cast_grids(self.mesh, list(chain(*grids.values()))))
+        found = {name: list(islice(cast, len(some))) for name, some in grids.items()}
+        if self.ahead is not None:
+            keep_columns(self.mesh, self.ahead, found["ahead"][0])
+        return found
 
     @property
-    def cell(self) -> float:
-        return self.conditions.cell_precise if self.precise else self.conditions.cell
+    def wall(self) -> float:
+        return wall_thickness(self.mesh, columns=self.columns["wall"])
+
+    @property
+    def nest(self) -> float:
+        return nesting_pitch(self.mesh, columns=self.columns["upright"][0]) / height(self.mesh)
+
+    @property
+    def support(self) -> float:
+        return support_volume(self.mesh, columns=self.columns["upright"][0])
 
 
 _MEASURES: dict[str, Callable[[_Bench], float]] = {
@@ -176,9 +210,9 @@ _MEASURES: dict[str, Callable[[_Bench], float]] = {
     "footprint": lambda bench: footprint(bench.mesh),
     "volume": lambda bench: bench.mass.volume / 1000.0,
     "overhang": lambda bench: overhang_share(bench.mesh),
-    "support": lambda bench: support_volume(bench.mesh, bench.cell),
+    "support": lambda bench: bench.support,
     "wall": lambda bench: bench.wall,
-    "nest": lambda bench: nesting_pitch(bench.mesh, bench.cell) / height(bench.mesh),
+    "nest": lambda bench: bench.nest,
     "reach": lambda bench: reach(bench.mesh, bench.conditions.reach_height),
     "base": lambda bench: base(bench.mesh),
 }

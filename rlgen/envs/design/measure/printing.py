@@ -5,12 +5,14 @@ table is at the lowest point of the design.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlgen.core.errors import UserError
-from rlgen.envs.design.measure.columns import Columns, cast, cast_axes
+from rlgen.envs.design.measure.columns import Columns, cast, cast_grids, lay_grid
+from rlgen.envs.design.measure.scanline import Grid
 from rlgen.envs.design.mesh import Floats, Mesh
 
 TABLE = 0.01  # mm: a face whose corners are no higher lies on the table
@@ -36,12 +38,12 @@ def overhanging(mesh: Mesh, angle: float = 45.0) -> NDArray[np.bool_]:
         raise UserError(f"angle={angle}: give degrees from the vertical, 0..90, such as angle=45")
     down = -mesh.area_vectors[:, 2]
     above = mesh.corners[:, :, 2].max(1, initial=-np.inf) > mesh.bounds[0, 2] + TABLE
-    return above & (down > (math.sin(math.radians(angle)) + 1e-9) * _areas(mesh))
+    return above & (down > (math.sin(math.radians(angle)) + 1e-9) * mesh.areas)
 
 
 def overhang_share(mesh: Mesh, angle: float = 45.0) -> float:
     """Returns the share, 0..1, of the surface that :func:`overhanging` marks; 0 for no surface."""
-    areas = _areas(mesh)
+    areas = mesh.areas
     total = areas.sum()
     return float(areas[overhanging(mesh, angle)].sum() / total) if total > 0 else 0.0
 
@@ -73,7 +75,12 @@ def support_volume(
     return float(gaps.sum() * columns.grid.area) / 1000.0
 
 
-def wall_thickness(mesh: Mesh, count: int = 32) -> float:
+def wall_grids(mesh: Mesh, count: int = 32) -> list[Grid]:
+    """Lays the grids of :func:`wall_thickness`: ``count`` x ``count`` lines along x, y and z."""
+    return [lay_grid(mesh, count=count, axis=axis) for axis in range(3)]
+
+
+def wall_thickness(mesh: Mesh, count: int = 32, columns: Sequence[Columns] | None = None) -> float:
     """Measures how thin the thin walls are.
 
     Lines along x, y and z cut the solid into intervals. Where the two faces at the ends of an
@@ -85,6 +92,7 @@ def wall_thickness(mesh: Mesh, count: int = 32) -> float:
     Args:
         mesh: The design.
         count: Lines along each side of the bounding box.
+        columns: Those of :func:`wall_grids` to use instead of casting anew.
 
     Returns:
         Millimetres; 0 for an empty mesh.
@@ -94,15 +102,28 @@ def wall_thickness(mesh: Mesh, count: int = 32) -> float:
     """
     if not len(mesh):
         return 0.0
-    normals = mesh.area_vectors / np.maximum(_areas(mesh), 1e-300)[:, None]
-    found = [_walls(columns, normals) for columns in cast_axes(mesh, count)]
-    walls = np.concatenate([walls for walls, _ in found])
+    columns = cast_grids(mesh, wall_grids(mesh, count)) if columns is None else columns
+    normals = mesh.area_vectors / np.maximum(mesh.areas, 1e-300)[:, None]
+    length = np.concatenate([c.ceiling - c.floor for c in columns])
+    under = np.concatenate([c.under for c in columns])
+    over = np.concatenate([c.over for c in columns])
+    facing = np.einsum("ij,ij->i", normals.take(under, axis=0), normals.take(over, axis=0))
+    real = length > _SHORTEST
+    walls = (real & (facing < OPPOSED)).nonzero()[0]
     if not len(walls):  # no two faces oppose each other: a flat pyramid, say
-        walls = np.concatenate([lengths for _, lengths in found])
-    if not len(walls):
+        return _thin(length[real])
+    axis = np.array([c.grid.axis for c in columns]).repeat([len(c) for c in columns]).take(walls)
+    under, over = 3 * under.take(walls) + axis, 3 * over.take(walls) + axis
+    cosine = np.maximum(np.abs(normals.take(under)), np.abs(normals.take(over)))
+    return _thin(length.take(walls) * cosine)
+
+
+def _thin(lengths: Floats) -> float:
+    """Returns the length (N,) that only a share of ``THIN_SHARE`` falls below; 0 for none."""
+    if not len(lengths):
         return 0.0
-    place = int(THIN_SHARE * (len(walls) - 1))
-    return float(np.partition(walls, place)[place])
+    place = int(THIN_SHARE * (len(lengths) - 1))
+    return float(np.partition(lengths, place)[place])
 
 
 def print_time(mesh: Mesh, flow: float = 8.0, layer: float = 0.2, speed: float = 40.0) -> float:
@@ -128,23 +149,5 @@ def print_time(mesh: Mesh, flow: float = 8.0, layer: float = 0.2, speed: float =
         if not value > 0:
             raise UserError(f"{name}={value}: give a value above 0")
     volume = float(np.einsum("ij,ij->", mesh.area_vectors, mesh.corners[:, 0])) / 3.0
-    seconds = abs(volume) / flow + float(_areas(mesh).sum()) / (layer * speed)
+    seconds = abs(volume) / flow + float(mesh.areas.sum()) / (layer * speed)
     return seconds / 60.0
-
-
-def _areas(mesh: Mesh) -> Floats:
-    """float64 (T,): areas of the triangles, mm2."""
-    vectors = mesh.area_vectors
-    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-
-
-def _walls(columns: Columns, normals: Floats) -> tuple[Floats, Floats]:
-    """Returns the thicknesses of the walls and the lengths of all intervals, mm."""
-    length = columns.ceiling - columns.floor
-    kept = np.flatnonzero(length > _SHORTEST)
-    length = length[kept]
-    under, over = normals[columns.under[kept]], normals[columns.over[kept]]
-    opposed = np.einsum("ij,ij->i", under, over) < OPPOSED
-    axis = columns.grid.axis
-    cosine = np.maximum(np.abs(under[:, axis]), np.abs(over[:, axis]))
-    return (length * cosine)[opposed], length

@@ -77,8 +77,7 @@ def cut(mesh: Mesh, heights: Floats) -> Cut:
         All segments, in the order of the planes.
     """
     heights = np.asarray(heights, np.float64)
-    triangles = mesh.triangles.T
-    z = mesh.vertices[:, 2].take(triangles)
+    z = mesh.coordinates[2].take(mesh.corner_rows)
     low = np.minimum(np.minimum(z[0], z[1]), z[2])
     high = np.maximum(np.maximum(z[0], z[1]), z[2])
     met = (low <= heights[:, None]) & (high > heights[:, None])
@@ -86,7 +85,7 @@ def cut(mesh: Mesh, heights: Floats) -> Cut:
     level = heights.take(plane)
     bits = ((z.take(triangle, axis=1) > level) * _ABOVE_BITS).sum(0)
     corners = mesh.triangles.ravel().take(3 * triangle + _ALONE.take(bits, axis=1))  # (3, M)
-    x, y, z = np.ascontiguousarray(mesh.vertices.T).take(corners, axis=1)
+    x, y, z = mesh.coordinates.take(corners, axis=1)
     share = (level - z[0]) / (z[1:] - z[0])  # (2, M): from the lone corner to each neighbour
     start, end = np.stack([x[0] + share * (x[1:] - x[0]), y[0] + share * (y[1:] - y[0])], axis=1)
     return Cut(heights, plane, start, end)

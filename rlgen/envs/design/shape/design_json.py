@@ -101,9 +101,25 @@ def to_text(
         "goal": dict(goal),
     }
     try:
-        return json.dumps(data, indent=1, allow_nan=False)
+        return _in_lines(data)
     except (TypeError, ValueError) as error:
         raise UserError(f"metrics or goal cannot be written as JSON: {error}") from None
+
+
+def _in_lines(data: Mapping[str, Any]) -> str:
+    """Returns JSON text with a line per entry, and per item of a list of tables.
+
+    Episodes end with such a text, and ``json`` indents many times slower than it writes lines.
+    """
+    entries = []
+    for key, value in data.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            items = ",\n  ".join(json.dumps(item, allow_nan=False) for item in value)
+            text = f"[\n  {items}\n ]"
+        else:
+            text = json.dumps(value, allow_nan=False)
+        entries.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(entries) + "\n}"
 
 
 def from_text(text: str, source: str) -> Saved:

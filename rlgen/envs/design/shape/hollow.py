@@ -54,8 +54,8 @@ def hollowed(solid: Solid, wall: float, floor: float, limit: int) -> Manifold | 
     heights = sections.up_to_mouth()
     if len(heights) < 2 or heights[-1] - floor < LEAST_CAVITY:
         return "too_thin"
-    tools = _cavity(sections, heights, top + _ABOVE)
-    if solid.n_triangles + sum(tool.num_tri() for tool in tools) > limit:
+    tools = _cavity(sections, heights, top + _ABOVE, limit - solid.n_triangles)
+    if tools is None:
         return "too_many_triangles"
     if len(tools) > 1:
         whole = Manifold.batch_boolean(tools, manifold3d.OpType.Add)
@@ -66,15 +66,16 @@ def hollowed(solid: Solid, wall: float, floor: float, limit: int) -> Manifold | 
     return Manifold.batch_boolean([solid.body, *tools], manifold3d.OpType.Subtract)
 
 
-def _cavity(sections: Sections, heights: Floats, end: float) -> list[Manifold]:
-    """Returns bodies whose union is the cavity.
+def _cavity(sections: Sections, heights: Floats, end: float, limit: int) -> list[Manifold] | None:
+    """Returns bodies whose union is the cavity, or None where they have too many triangles.
 
     Args:
         sections: The cavity's sections.
         heights: (L,) ascending heights from the floor to the mouth, mm.
         end: Height above the body up to which the mouth is extended, mm.
+        limit: Most triangles of the bodies together.
     """
-    stack = _Stack()
+    stack = _Stack(limit)
     rough: list[tuple[float, float]] = []
     for low, high in itertools.pairwise(heights.tolist()):
         below, above = sections.above(low), sections.below(high)
@@ -87,15 +88,26 @@ def _cavity(sections: Sections, heights: Floats, end: float) -> list[Manifold]:
     _add_slabs(stack, sections, rough)
     mouth = float(heights[-1])
     stack.add_slab(sections.below(mouth), mouth, end)
-    return stack.bodies()
+    bodies = stack.bodies()
+    return None if stack.full else bodies
 
 
 class _Stack:
-    """Bodies between heights, joined into one mesh as far as outlines are convex and fit."""
+    """Bodies between heights, joined into one mesh as far as outlines are convex and fit.
 
-    def __init__(self) -> None:
+    Args:
+        limit: Most triangles of the bodies together; above it nothing more is built.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
         self._bodies: list[Manifold] = []
         self._rings: list[Ring] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether the bodies have more triangles than allowed."""
+        return self._left < 0
 
     def add(self, low: Ring, high: Ring) -> None:
         """Puts the body between two convex outlines on top."""
@@ -109,14 +121,14 @@ class _Stack:
 
     def add_slab(self, section: Section, low: float, high: float) -> None:
         """Puts an upright body with the same section all over on top."""
-        if section.area <= 0.0:
+        if section.area <= 0.0 or self.full:
             return
         if section.shape.num_contour() == 1 and section.convex is not None:
             ring = Ring(low, section.convex)
             self.add(ring, ring.at(high))
             return
         self._finish()
-        self._bodies.append(section.shape.extrude(high - low).translate((0.0, 0.0, low)))
+        self._keep(section.shape.extrude(high - low).translate((0.0, 0.0, low)))
 
     def bodies(self) -> list[Manifold]:
         """Returns what was stacked."""
@@ -124,10 +136,14 @@ class _Stack:
         return self._bodies
 
     def _finish(self) -> None:
-        body = from_mesh(stacked(self._rings)) if self._rings else None
+        body = from_mesh(stacked(self._rings)) if self._rings and not self.full else None
         if body is not None:
-            self._bodies.append(body)
+            self._keep(body)
         self._rings = []
+
+    def _keep(self, body: Manifold) -> None:
+        self._bodies.append(body)
+        self._left -= body.num_tri()
 
 
 def _add_slabs(stack: _Stack, sections: Sections, stretch: list[tuple[float, float]]) -> None:
@@ -138,6 +154,8 @@ def _add_slabs(stack: _Stack, sections: Sections, stretch: list[tuple[float, flo
     step = float(sections.solid.bounds[1, 2]) / SLABS
     shared, widest, start, end = CrossSection(), 0.0, 0.0, 0.0
     for low, high in itertools.chain.from_iterable(_divided(sections, *i, step) for i in stretch):
+        if stack.full:
+            return
         below, above = sections.above(low), sections.below(high)
         shape, wide = below.shape ^ above.shape, max(below.area, above.area)
         merged = shape ^ shared if widest > 0.0 else shape

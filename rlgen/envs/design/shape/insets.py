@@ -244,7 +244,7 @@ class Sections:
             for level in self.levels.floors:
                 if level < z < level + self.floor:
                     shape = shape ^ self._inset(level - _BESIDE)
-            if self.levels.slanted:
+            if self.levels.slanted and not shape.is_empty():
                 shape = self._under_slopes(shape, z)
             self._kept[z] = self.of(shape)
         return self._kept[z]

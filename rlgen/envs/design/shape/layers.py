@@ -4,19 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlgen.envs.design.mesh import Floats, Ints, Mesh
-
-
-def mesh_edges(mesh: Mesh) -> tuple[Ints, Ints]:
-    """Returns the edges (E, 2) and, per triangle side, its edge (T, 3).
-
-    Side i of a triangle runs from its corner i to the next.
-    """
-    start, end = mesh.triangles, mesh.triangles[:, [1, 2, 0]]
-    count = len(mesh.vertices)
-    keys = (np.minimum(start, end) * count + np.maximum(start, end)).ravel()
-    keys, sides = np.unique(keys, return_inverse=True)
-    return np.stack([keys // count, keys % count], axis=1), sides.reshape(-1, 3)
+from rlgen.envs.design.mesh import Floats, Ints, Mesh, cross
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +38,7 @@ def layered(mesh: Mesh, heights: Floats) -> Mesh:
         mesh: Closed mesh.
         heights: Ascending heights of the planes, mm.
     """
-    edges, sides = mesh_edges(mesh)
+    edges, sides = mesh.edges
     cuts = _cut(mesh, edges, heights)
     whole, pairs = _strips(mesh, sides, cuts)
     points = np.concatenate([mesh.vertices, cuts.points])
@@ -142,7 +130,7 @@ def _to_outlines(mesh: Mesh, sides: Ints, cuts: _Cuts, pairs: Ints) -> Ints:
 def _upright(points: Floats, triangles: Ints, moved: Ints) -> bool:
     """Whether moving points along flat faces turned no triangle over."""
     before, after = (
-        np.cross(b - a, c - a)
-        for a, b, c in (points[t].transpose(1, 0, 2) for t in (triangles, moved[triangles]))
+        cross(b - a, c - a)
+        for a, b, c in (points[t].transpose(1, 2, 0) for t in (triangles, moved[triangles]))
     )
-    return bool(np.einsum("ij,ij->i", before, after).min() >= -1e-9)
+    return bool((before * after).sum(0).min() >= -1e-9)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rlgen.envs.design.mesh import Floats, Ints, Mesh
-from rlgen.envs.design.shape.layers import layered, mesh_edges
+from rlgen.envs.design.mesh import Floats, Ints, Mesh, cross
+from rlgen.envs.design.shape.layers import layered
 
 Warp = Callable[[Floats], Floats]
 
@@ -93,23 +93,23 @@ def warped(
     Returns:
         The warped closed mesh, or None where it would need more than ``limit`` triangles.
     """
-    error = float(_heights(mesh, warp)[0].max())
-    layers = math.ceil(finer * math.sqrt(error / tolerance))
+    first = _heights(mesh, warp)
+    heights: Floats | None = first  # of the present mesh, where they are known
+    layers = math.ceil(finer * math.sqrt(float(first.max()) / tolerance))
     if layers > 1:
         cuts = np.linspace(0.0, float(mesh.vertices[:, 2].max()), min(layers, _MOST_LAYERS) + 1)
-        mesh = layered(mesh, cuts[1:-1])
+        mesh, heights = layered(mesh, cuts[1:-1]), None
     for _ in range(_ROUNDS):
         if len(mesh) > limit:
             return None
-        height, edges, sides = _heights(mesh, warp)
-        split = height > tolerance
+        split = (_heights(mesh, warp) if heights is None else heights) > tolerance
         if not split.any():
             break
-        count = len(mesh.vertices)
+        count, (edges, sides) = len(mesh.vertices), mesh.edges
         middle = np.where(split, count + np.cumsum(split) - 1, -1)
         new = 0.5 * mesh.vertices[edges[split]].sum(1)
         vertices = np.concatenate([mesh.vertices, new])
-        mesh = Mesh(vertices, _halved(mesh.triangles, middle[sides]))
+        mesh, heights = Mesh(vertices, _halved(mesh.triangles, middle[sides])), None
     return Mesh(warp(mesh.vertices), mesh.triangles)
 
 
@@ -117,23 +117,24 @@ def _snapped(points: Floats) -> Floats:
     return np.round(points * _GRID) / _GRID
 
 
-def _heights(mesh: Mesh, warp: Warp) -> tuple[Floats, Ints, Ints]:
-    """Returns how far the warped middle of each edge is from the planes of its two triangles.
+def _heights(mesh: Mesh, warp: Warp) -> Floats:
+    """Returns how far the warped middle of each edge is from the planes of its triangles, mm (E,).
 
-    Returns:
-        Distances (E,) mm, edges (E, 2) and the edge of each triangle side (T, 3).
+    That is, from the farther of the two planes of the warped triangles.
     """
-    edges, sides = mesh_edges(mesh)
+    edges, sides = mesh.edges
     images = warp(mesh.vertices)
-    offset = warp(0.5 * mesh.vertices[edges].sum(1)) - 0.5 * images[edges].sum(1)
-    a, b, c = images[mesh.triangles].transpose(1, 0, 2)
-    normals = np.cross(b - a, c - a)
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    one, two = edges.T
+    offset = warp(0.5 * (mesh.vertices.take(one, axis=0) + mesh.vertices.take(two, axis=0)))
+    offset -= 0.5 * (images.take(one, axis=0) + images.take(two, axis=0))
+    a, b, c = images.T.take(mesh.corner_rows, axis=1).transpose(1, 0, 2)
+    x, y, z = normals = cross(b - a, c - a)
+    lengths = np.sqrt(x * x + y * y + z * z)
     normals /= np.where(lengths > 1e-12, lengths, 1.0)
-    above = np.abs(np.einsum("tsx,tx->ts", offset[sides], normals))
+    above = np.abs(np.einsum("tsx,xt->ts", offset.take(sides, axis=0), normals))
     heights = np.zeros(len(edges))
     np.maximum.at(heights, sides.ravel(), above.ravel())
-    return heights, edges, sides
+    return heights
 
 
 def _halved(triangles: Ints, middle: Ints) -> Ints:

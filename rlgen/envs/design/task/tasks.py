@@ -21,6 +21,7 @@ better than wanted; open scores thus lie in 0..1.2303, all others in 0..1.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 from rlgen.core.errors import UserError
@@ -69,7 +70,7 @@ class Task:
         if not isinstance(self.open, bool):
             raise UserError(f"open={self.open!r} is not allowed; give true or false")
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics that the score needs, in the fixed order."""
         return in_order(["upright", *(t.metric for t in (*self.targets, *self.limits))])
