@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlgen.core.errors import UserError, closest
+from rlgen.core.ranges import check_range
 from rlgen.distill.options import ONLINE, PLAIN, SCHEMAS, DistillTrainOptions
 
 if TYPE_CHECKING:  # they bring torch, which --help does not need
@@ -69,28 +70,18 @@ def check_config(config: dict[str, Any]) -> None:
     if absent or not isinstance(config["distiller"], dict):
         what = " ".join(absent) or "distiller"
         raise UserError(f"config.yaml is not that of a training run: {what}")
+    defaults = DistillTrainOptions()
     for key, (smallest, largest) in _RANGES.items():
-        _check_range(key, config[key], smallest, largest)
-    for key in ("weight", "task_weight"):
-        _check_range(f"distiller.{key}", config["distiller"][key], 0.0, 1e9)
+        optional = getattr(defaults, key) is None
+        check_range(key, config[key], smallest, largest, optional=optional)
+    check_range("distiller.weight", config["distiller"]["weight"], 0.0, 1e9, optional=True)
+    check_range("distiller.task_weight", config["distiller"]["task_weight"], 0.0, 1e9)
     if config["nesterov"] and not config["momentum"]:
         raise UserError("nesterov=true needs a momentum; type nesterov=false beside momentum=0")
     if any(milestone <= 0 for milestone in config["milestones"]):
         raise UserError("milestones are shares of the run or epochs, above 0, such as [0.5,0.75]")
     if (config["threads"] or 1) > (os.cpu_count() or 1):
         raise UserError(f"threads={config['threads']} is more than the {os.cpu_count()} cores here")
-
-
-def _check_range(name: str, value: Any, smallest: float, largest: float) -> None:
-    if value is None:
-        return
-    whole = isinstance(smallest, int)
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if number and value < smallest:
-        raise UserError(f"{name}={value} is too small; type {name}={smallest:g} or more")
-    if not number or not value <= largest:
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"{name}={value}; {kind} from {smallest:g} to {largest:g} is needed")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlgen.core.errors import UserError, closest
+from rlgen.core.ranges import check_range
 from rlgen.generative.options import SCHEMAS, ImageTrainOptions
 
 if TYPE_CHECKING:  # they bring torch, which --help does not need
@@ -69,30 +70,20 @@ def check_config(config: dict[str, Any]) -> None:
     if absent or not isinstance(config["model"], dict):
         raise UserError(f"config.yaml is not that of a training run: {' '.join(absent) or 'model'}")
     for key, (smallest, largest) in _RANGES.items():
-        _check_range(key, config[key], smallest, largest)
+        check_range(key, config[key], smallest, largest)
     if not isinstance(config["domains"], dict) or not isinstance(config["data"], dict):
         raise UserError("domains and data are mappings, such as data.photos=FOLDER")
     for name, bounds in _MODEL_RANGES.items():
         if name in config["model"]:
-            _check_range(f"model.{name}", config["model"][name], *bounds)
+            check_range(f"model.{name}", config["model"][name], *bounds)
     if config["threads"] is not None:
-        _check_range("threads", config["threads"], 1, 4096)
+        check_range("threads", config["threads"], 1, 4096)
     if (config["threads"] or 1) > (os.cpu_count() or 1):
         raise UserError(f"threads={config['threads']} is more than the {os.cpu_count()} cores here")
     if config["data"]["photos"] is None:
         raise UserError(
             "data.photos is not set; type data.photos=FOLDER of your photos (or preset=smoke)"
         )
-
-
-def _check_range(name: str, value: Any, smallest: float, largest: float) -> None:
-    whole = isinstance(smallest, int)
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if number and value < smallest:
-        raise UserError(f"{name}={value} is too small; type {name}={smallest:g} or more")
-    if not number or not value <= largest:
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"{name}={value}; {kind} from {smallest:g} to {largest:g} is needed")
 
 
 @contextlib.contextmanager
