@@ -32,7 +32,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 class ThroughputOptions:
     """Options of the benchmark."""
 
-    envs: str = "CartPole-v1,HalfCheetah-v5"
+    envs: str = "CartPole-v1+HalfCheetah-v5"  # separated by +
     base: str = "ppo"
     steps: int = 4096
     rounds: int = 5
@@ -78,7 +78,7 @@ def main() -> None:
     table = Table(title=f"steps/s ({options.clock} clock), critic={options.critic}")
     for column in ("environment", "disentangled", "same policy", "ratio", "plain", "ratio"):
         table.add_column(column, justify="left" if column == "environment" else "right")
-    for env in options.envs.split(","):
+    for env in options.envs.split("+"):
         ours, same, plain = speeds(options, env).values()
         cells = (f"{ours:,.0f}", f"{same:,.0f}", f"{ours / same:.2f}")
         table.add_row(env, *cells, f"{plain:,.0f}", f"{ours / plain:.2f}")

@@ -28,6 +28,7 @@ HELP = """usage: python -m rlgen.train [-m] [key=value ...]
 
 an agent on an environment:
   agent=g2n|g2ppo|g2ac|ppo|a2c   the learner (g2n: g2ac on Atari, else g2ppo)
+  agent=disentangled             acts on a latent one can read; agent.base=ppo|a2c|random
   env=Breakout                   any Atari game, Gymnasium id, or module:Id-v0
   total_timesteps=1_000_000  n_envs=8
   agent.KEY=VALUE                an option of the agent, such as agent.learning_rate=1e-3

@@ -203,7 +203,7 @@ class DisentangledLearner(FastOnPolicy):
         self._vectors = self._coding.encode(actions, self.device)
         self._targets = self._next.frames(rollout, self.network)
         if vae.likelihood == "gaussian":
-            following = self.network.model_input(self._targets)
+            following = self.network.as_floats(self._targets)
             vae.update_target_statistics(following)
             self._targets = vae.targets(following)
 
@@ -256,10 +256,7 @@ class DisentangledLearner(FastOnPolicy):
             )
         mu, sigma = _Weighted.apply(latents, self.alpha).chunk(2, dim=1)
         z = vae.sample(mu, sigma, torch.from_numpy(eps).to(self.device))
-        with self.network.precision():
-            prediction = vae.decode(z + vae.map_action(actions)).float()
-        if vae.likelihood != "gaussian":
-            target = self.network.as_targets(target)
+        prediction, target = self.network.predict(z + vae.map_action(actions), target)
         loss = self._objective(
             prediction, target, mu, sigma, likelihood=vae.likelihood, step=step
         ).loss

@@ -17,6 +17,7 @@ from torch import nn
 
 from rlgen.agents.disentangled.fused import LatentTowers
 from rlgen.agents.disentangled.model import LOGVAR_RANGE
+from rlgen.agents.disentangled.packed import PackedDecoder, unpack_frames
 from rlgen.agents.heads import MultiCategoricalHead, head_of
 from rlgen.agents.network import ActorCriticNetwork, own_code
 from rlgen.nets.nature import BLOCK, PackedNatureCNN
@@ -57,6 +58,7 @@ class DisentangledNetwork(ActorCriticNetwork):
         self.head = head_of(policy) or MultiCategoricalHead(policy.action_space.nvec)  # type: ignore[attr-defined]
         self.packed: PackedNatureCNN | None = None
         self.packed_critic: PackedNatureCNN | None = None
+        self.packed_decoder: PackedDecoder | None = None
         self.towers = None
         self.fused: LatentTowers | None = None
         space = policy.observation_space
@@ -81,6 +83,9 @@ class DisentangledNetwork(ActorCriticNetwork):
     def _pack(self, trunk: nn.Module) -> None:
         self.packed = PackedNatureCNN(trunk, 1 / 255, self.dtype)  # type: ignore[arg-type]
         self.stored_shape, self.stored_dtype = self.packed.packed_shape, torch.uint8
+        vae = self.policy.vae
+        if vae.likelihood == "bernoulli" and PackedDecoder.fits(vae.decoder):
+            self.packed_decoder = PackedDecoder(vae.decoder)
         if self.policy.critic == "own":
             critic: Any = self.policy.vf_features_extractor
             self.packed_critic = PackedNatureCNN(critic.trunk, 1 / 255, self.dtype)
@@ -190,32 +195,42 @@ class DisentangledNetwork(ActorCriticNetwork):
     # What the model should have predicted -----------------------------------------------------
 
     def next_frames(self, stored: torch.Tensor) -> torch.Tensor:
-        """Returns the part of stored observations that is predicted, in the stored dtype.
+        """Returns the part of stored observations that is predicted, as it is stored.
 
         Args:
             stored: (..., *stored_shape).
 
         Returns:
-            (..., frames, height, width) of packed images, else (..., *stored_shape).
+            (..., rows, columns, frames * 16), contiguous, of packed images, else as given.
         """
         if self.packed is None:
             return stored
-        rows, columns, _ = self.packed.packed_shape
-        frames = self.policy.vae.target_shape[0]
-        newest = stored[..., -frames * BLOCK * BLOCK :]
-        blocks = newest.unflatten(-1, (frames, BLOCK, BLOCK))  # rows, columns, frames, y, x
-        axes = tuple(range(blocks.dim() - 5))
-        k = len(axes)
-        return blocks.permute(*axes, k + 2, k, k + 3, k + 1, k + 4).reshape(
-            *stored.shape[:-3], frames, rows * BLOCK, columns * BLOCK
-        )
+        return stored[..., -self.policy.vae.target_shape[0] * BLOCK**2 :].contiguous()
 
     def as_targets(self, frames: torch.Tensor) -> torch.Tensor:
         """Returns what the decoder should say, (batch, *target_shape), of :meth:`next_frames`."""
+        return self.policy.vae.targets(self.as_floats(frames))
+
+    def as_floats(self, frames: torch.Tensor) -> torch.Tensor:
+        """Returns :meth:`next_frames` as the model takes observations: images within 0..1."""
+        if self.packed is None:
+            return self.model_input(frames)
+        return unpack_frames(frames, self.policy.vae.target_shape[0]).float() / 255
+
+    def predict(self, z: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns what the decoder says, and what it should say, in the same layout.
+
+        Args:
+            z: Latents with the actions added, (batch, n).
+            targets: :meth:`next_frames`, or what the decoder should say if it is Gaussian.
+        """
         vae = self.policy.vae
-        if self.packed is not None:
-            return vae.targets(frames.float() / 255)
-        return vae.targets(self.model_input(frames))
+        with self.precision():
+            decode = vae.decode if self.packed_decoder is None else self.packed_decoder
+            prediction = decode(z).float()
+        if self.packed_decoder is not None:
+            return prediction, targets.permute(0, 3, 1, 2).float() / 255
+        return prediction, targets if vae.likelihood == "gaussian" else self.as_targets(targets)
 
     def model_input(self, stored: torch.Tensor) -> torch.Tensor:
         """Returns unpacked stored observations as the model takes them."""

@@ -103,10 +103,11 @@ def test_targets_of_images(network):
         made(DisentangledPPO, PPO_SIZES, counting_vector(form="image"), network=network)
     )
     assert (model.network.packed is not None) == (network == "nature")
-    frames = model._targets
+    frames = model.network.as_targets(model._targets)
     assert frames.shape[1:] == (3, 36, 36)
     now = (model.num_timesteps // 3 - 8 + np.arange(8)) % 5 + 1  # every episode has five steps
-    assert torch.equal(frames[:, 0, 0, 0], torch.from_numpy(40 * now.repeat(3)).byte())
+    expected = torch.from_numpy(40 * now.repeat(3)).float() / 255
+    torch.testing.assert_close(frames[:, 0, 0, 0], expected)
     assert (frames.flatten(1) == frames[:, 0, 0, :1]).all()
 
 

@@ -9,8 +9,9 @@ from gymnasium import spaces
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 
 from rlgen.agents.disentangled.fused import model_loss
-from rlgen.agents.disentangled.loss import Objective
+from rlgen.agents.disentangled.loss import Objective, reconstruction_nll
 from rlgen.agents.disentangled.network import DisentangledNetwork
+from rlgen.agents.disentangled.packed import unpack_frames
 from rlgen.agents.disentangled.policy import DisentangledPolicy
 from rlgen.agents.heads import MultiCategoricalHead
 
@@ -144,10 +145,33 @@ def test_the_newest_frame_is_unpacked():
     policy, network = made("nature")
     obs, stored = observed(policy, network)
     frames = network.next_frames(stored)
-    assert torch.equal(frames, obs[:, -1:])
+    assert torch.equal(unpack_frames(frames, 1), obs[:, -1:])
     rollout = network.next_frames(stored.view(2, 3, *stored.shape[1:]))
-    assert torch.equal(rollout, obs[:, -1:].view(2, 3, 1, 36, 36))
+    assert torch.equal(rollout.flatten(0, 1), frames)
     torch.testing.assert_close(network.as_targets(frames), obs[:, -1:] / 255)
+
+
+@pytest.mark.parametrize("channels", [4, 3], ids=["grey", "colours"])
+def test_the_packed_decoder_is_the_modules(channels):
+    space = spaces.Box(0, 255, (channels, 36, 36), np.uint8)
+    torch.manual_seed(2)
+    options = {"features_extractor_kwargs": {"network": "nature"}}
+    policy = DisentangledPolicy(space, spaces.Discrete(2), lambda _: 1e-3, **options)
+    network = DisentangledNetwork(policy, torch.float32)
+    _, stored = observed(policy, network)
+    frames, z = network.next_frames(stored), torch.randn(6, 4)
+    likelihoods, grads = [], []
+    plain = policy.vae.decode(z), network.as_targets(frames)
+    for prediction, target in (plain, network.predict(z, frames)):
+        policy.zero_grad()
+        nll = reconstruction_nll(prediction, target, "bernoulli")
+        nll.mean().backward()
+        likelihoods.append(nll.detach())
+        grads.append([p.grad.clone() for p in policy.vae.decoder.parameters()])
+    assert network.packed_decoder is not None
+    torch.testing.assert_close(*likelihoods)
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_a_frame_that_would_be_cropped_is_not_packed():
