@@ -56,6 +56,8 @@ def test_disentangled_dqn(cwd: Path, capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.slow
+# Without OpenGL, MuJoCo complains once more when it drops the context that it could not make.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_govern_halfcheetah(cwd: Path, capsys: pytest.CaptureFixture) -> None:
     script = runpy.run_path(str(EXAMPLES / "govern_halfcheetah.py"))
     script["main"].__globals__["FILMED"] = 8
