@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rlgen.core.errors import UserError
 from rlgen.data import SyntheticImages
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -53,17 +52,3 @@ def test_disentangled_dqn(cwd: Path, capsys: pytest.CaptureFixture) -> None:
     assert "coordinate 0 mapped" in capsys.readouterr().out
     names = {path.name for path in (cwd / "out").iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
-
-
-@pytest.mark.slow
-# Without OpenGL, MuJoCo complains once more when it drops the context that it could not make.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_govern_halfcheetah(cwd: Path, capsys: pytest.CaptureFixture) -> None:
-    script = runpy.run_path(str(EXAMPLES / "govern_halfcheetah.py"))
-    script["main"].__globals__["FILMED"] = 8
-    try:
-        script["main"](2048, "govern.mp4", episodes=1)
-    except UserError as error:  # a machine without OpenGL
-        pytest.skip(str(error))
-    assert "goes from -3 to 3 in govern.mp4" in capsys.readouterr().out
-    assert (cwd / "govern.mp4").stat().st_size > 1000
