@@ -1,6 +1,7 @@
 """What studies of agents share: one training command per variant and seed, and their figures."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,14 @@ def folder_of(out: str, env: str, label: str, seed: int) -> Path:
 
 
 def train(folder: Path, arguments: Sequence[str]) -> None:
-    """Runs one training command with one torch thread, unless its result is there."""
+    """Runs one training command with one torch thread, unless its result is there.
+
+    What a killed study left of a run is removed, and the run begins anew.
+    """
     if (folder / "result.json").exists():
         return
+    if (folder / "config.yaml").exists():
+        shutil.rmtree(folder)
     command = [sys.executable, "-m", "rlgen.train", *arguments, f"run_dir={folder}"]
     command += ["threads=1", "device=cpu", "eval_every=0", "video=false"]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)

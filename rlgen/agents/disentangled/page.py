@@ -198,8 +198,7 @@ def serve(
     *,
     port: int = 7860,
     deterministic: bool = False,
-    block: bool = True,
-) -> tuple[Any, LiveEpisode, str]:
+) -> None:
     """Serves the page to this machine, until the process is interrupted.
 
     Args:
@@ -207,10 +206,6 @@ def serve(
         config: Of its run.
         port: On which; 0: any that is free from 7860 on.
         deterministic: Take the most probable action, instead of sampling.
-        block: Wait; else the caller closes the page and the episode.
-
-    Returns:
-        The page, the episode and the address.
 
     Raises:
         MissingExtraError: If gradio is not installed.
@@ -233,14 +228,12 @@ def serve(
         live.close()
         raise UserError(f"port={port} is taken; type port=0 for one that is free") from None
     tell(f"page: {address} (stop with Ctrl-C)")
-    if block:
-        try:
-            while True:
-                time.sleep(3600)
-        finally:
-            page.close(verbose=False)
-            live.close()
-    return page, live, address
+    try:
+        while True:
+            time.sleep(3600)
+    finally:
+        page.close(verbose=False)
+        live.close()
 
 
 def _controls(gr: Any, n: int, m: int) -> tuple[list[Any], list[Any]]:

@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -22,12 +25,13 @@ from rlgen.agents.disentangled.visited import fit_visited
 from rlgen.core.errors import MissingExtraError, UserError
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+CONFIG = {"env": "GovernedWalk-v0", "seed": 0, "env_kwargs": {}, "agent": {"name": "an agent"}}
 
 
 @pytest.fixture
 def config() -> Iterator[dict[str, Any]]:
     gym.register("GovernedWalk-v0", Walk, kwargs={"limit": 5})
-    yield {"env": "GovernedWalk-v0", "seed": 0, "env_kwargs": {}, "agent": {"name": "an agent"}}
+    yield CONFIG
     gym.registry.pop("GovernedWalk-v0")
 
 
@@ -150,19 +154,40 @@ def _target(port: str) -> str | None:
     return pages[0]["webSocketDebuggerUrl"] if pages else None
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # gradio's and its server's, in threads of their own
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
-def test_the_page_in_a_browser(config, tmp_path):
-    pytest.importorskip("gradio")
-    governor = Governor(agent())
-    page, live, address = serve(governor, config, port=0, block=False)
+@contextlib.contextmanager
+def served(log: Path) -> Iterator[str]:
+    """Serves the page in a process of its own: gradio leaves event loops behind in its own."""
+    code = (
+        "import gymnasium as gym; from governed_agents import Walk, agent;"
+        "from rlgen.agents.disentangled.govern import Governor;"
+        "from rlgen.agents.disentangled.page import serve;"
+        "gym.register('GovernedWalk-v0', Walk, kwargs={'limit': 5});"
+        f"serve(Governor(agent()), {CONFIG!r}, port=0)"
+    )
+    with log.open("wb") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=Path(__file__).parent, stderr=told
+        )
     try:
-        with browse(tmp_path / "profile", address) as browser:
-            check_page(browser)
+        yield Browser.wait(lambda: re.search(r"http://\S+", log.read_text()))[0]
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
     finally:
-        page.close(verbose=False)
-        live.close()
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_the_page_in_a_browser(tmp_path):
+    pytest.importorskip("gradio")
+    with (
+        served(tmp_path / "page.log") as address,
+        browse(tmp_path / "profile", address) as browser,
+    ):
+        check_page(browser)
+    assert "KeyboardInterrupt" in (tmp_path / "page.log").read_text()
 
 
 def check_page(browser: Browser) -> None:
