@@ -1,4 +1,4 @@
-"""``python -m rlgen.generate image=photo.jpg mix="{vangogh: 0.5, photo: 0.5}"``: mixed domains."""
+"""``python -m rlgen.generate``: images from a trained model, of mixed domains or entirely new."""
 
 import hashlib
 import sys
@@ -30,12 +30,24 @@ HELP = """usage: python -m rlgen.generate image=PHOTO mix="{{DOMAIN: WEIGHT, ...
 A PNG carries its mix and the hash of its model as text. A mix that does not sum to one is divided
 by its sum, with a note.
 
+new images, with model= a run of python -m rlgen.train model=latent_density:
+  count=64 grid=true      samples, as one sheet or as files; seed=0, temperature=1
+  interpolate=a.png,b.png between two images; steps=8
+  complete=a.png keep=4   the first coordinates of an image's latent, the others drawn; count=8
+  score=FOLDER            how usual its images are, most unusual first; csv=scores.csv and a sheet
+  image=a.png             its reconstruction; keep=4 by its first coordinates alone
+
 examples:
   python -m rlgen.generate image=photo.jpg mix="{{vangogh: 30, monet: 20, photo: 50}}" out=out.png
-  python -m rlgen.generate image=photo.jpg grid=simplex out=sheet.png"""
+  python -m rlgen.generate image=photo.jpg grid=simplex out=sheet.png
+  python -m rlgen.generate model=RUN count=64 grid=true out=samples.png"""
 
 SHIPPED = Path(__file__).parent / "generative" / "sgn" / "pretrained"
 GRIDS = ("simplex", "edges")
+LATENT_ONLY = (
+    *("count", "interpolate", "complete", "score", "csv"),
+    *("keep", "steps", "temperature", "seed"),
+)
 PRECISIONS = ("auto", "fp32", "bf16")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -77,6 +89,9 @@ def _work(arguments: list[str]) -> int:
     loose = [a for a in arguments if "=" not in a]
     if loose:
         raise UserError(f"cannot read {loose[0]!r}; type key=value, such as image={loose[0]}")
+    typed = dict(argument.split("=", 1) for argument in arguments)
+    if _is_latent(typed):
+        return _work_on_latent(arguments)
     options = check_options(GenerateOptions, arguments)
     _check(options)
 
@@ -98,6 +113,41 @@ def _work(arguments: list[str]) -> int:
     shown = written[0] if len(written) == 1 else f"{len(written)} images, the last {written[-1]},"
     tell(f"wrote {shown} in {time.perf_counter() - start:.1f} s")
     return 0
+
+
+def _is_latent(typed: dict[str, str]) -> bool:
+    """Tells whether the model is one of latent densities, and not an SGN.
+
+    Raises:
+        UserError: If there is no such model, or an option is for one of the other kind.
+    """
+    latent = False
+    if typed.get("model"):
+        from rlgen.generative.loading import read_index
+
+        index = read_index(typed["model"], "model=sgn or model=latent_density")
+        latent = index["_class_name"] == "LatentDensityPipeline"
+    ours, others = ("mix", "extrapolate", "video", "tile", "frames"), LATENT_ONLY
+    for name in typed:
+        if latent and name in ours:
+            raise UserError(f"{name}= is for a run of model=sgn; {typed['model']} is another kind")
+        if not latent and name in others:
+            raise UserError(f"{name}= needs model=RUN, a run of model=latent_density")
+    return latent
+
+
+def _work_on_latent(arguments: list[str]) -> int:
+    from rlgen.core.compose import check_options
+    from rlgen.generative.latent_density.requests import LatentOptions, run_request
+
+    # Two names with a comma between them would be a sweep.
+    opened = [
+        f"interpolate=[{argument.split('=', 1)[1]}]"
+        if argument.startswith("interpolate=") and "[" not in argument
+        else argument
+        for argument in arguments
+    ]
+    return run_request(check_options(LatentOptions, opened))
 
 
 def _check(options: GenerateOptions) -> None:
@@ -210,7 +260,7 @@ def _make_grids(pipeline: Any, options: GenerateOptions) -> Iterator[Path]:
 
     from rlgen.generative.sgn.generator import SMALLEST
     from rlgen.generative.sgn.mix import describe_sym, edge_points, simplex_points
-    from rlgen.generative.sgn.sheet import paste_sheet
+    from rlgen.generative.sheets import paste_sheet
 
     d, photos = len(pipeline.domains), _photos(options)
     if d == 1 and options.grid == "edges":
@@ -273,7 +323,7 @@ def _make_video(pipeline: Any, options: GenerateOptions) -> Path:
 
 
 def _save(image: Any, path: Path, pipeline: Any, options: GenerateOptions, mix: str) -> None:
-    from rlgen.generative.sgn.sheet import save_png
+    from rlgen.generative.sheets import save_png
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

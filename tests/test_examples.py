@@ -4,9 +4,12 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from rlgen.data import SyntheticImages
+from rlgen.generative.latent_density import LatentAutoencoder, LatentDensityPipeline
+from rlgen.generative.latent_density.density import LDE
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -52,3 +55,14 @@ def test_disentangled_dqn(cwd: Path, capsys: pytest.CaptureFixture) -> None:
     assert "coordinate 0 mapped" in capsys.readouterr().out
     names = {path.name for path in (cwd / "out").iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
+
+
+def test_sample_faces(cwd: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.manual_seed(0)
+    autoencoder = LatentAutoencoder(size=8, channels=3, dim=4, width=4, output_range=(-1.0, 1.0))
+    LatentDensityPipeline(autoencoder, LDE(dim=4, components=2)).save_pretrained(cwd / "run")
+    script = runpy.run_path(str(EXAMPLES / "sample_faces.py"))
+    script["main"]("run", count=8)
+    assert "the most usual of 8: number" in capsys.readouterr().out
+    names = {"faces.png", "most-usual.png", "completed.png", "run"}
+    assert {path.name for path in cwd.iterdir()} == names

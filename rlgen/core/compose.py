@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rlgen.core.errors import UserError, closest
 
 T = TypeVar("T")
+FREE = ("env_kwargs", "domains", "model.density_options")  # mappings of any keys
 CONF = Path(str(resources.files("rlgen") / "conf"))
 
 
@@ -83,7 +84,7 @@ def compose_config(
 
 def _open_mapping(argument: str) -> str:
     """Lets the keys of free mappings be typed like all others, though no file lists them."""
-    free = tuple(f"{name}{end}" for name in ("env_kwargs", "domains") for end in ".=")
+    free = tuple(f"{name}{end}" for name in FREE for end in ".=")
     return f"++{argument}" if argument.startswith(free) else argument
 
 
@@ -139,7 +140,7 @@ def update(values: dict[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     config = OmegaConf.create(values)
     for override in _parse(arguments):
         key = override.key_or_group
-        if key.startswith(("env_kwargs.", "domains.")):
+        if key.startswith(tuple(f"{name}." for name in FREE)):
             OmegaConf.update(config, key, override.value(), force_add=True)
             continue
         if OmegaConf.select(config, key, default=_MISSING) is _MISSING:

@@ -15,8 +15,11 @@ from rlgen.generative.options import SCHEMAS, ImageTrainOptions
 if TYPE_CHECKING:  # they bring torch, which --help does not need
     from rlgen.core.job import Once, Session
 
+_TRAINERS = {  # modules that register their model's trainer
+    "sgn": "rlgen.generative.sgn.training",
+    "latent_density": "rlgen.generative.latent_density.training",
+}
 _RANGES = {
-    "size": (16, 4096),
     "batch_size": (1, 4096),
     "total_steps": (1, 10**12),
     "seed": (0, 2**63 - 1),
@@ -34,6 +37,17 @@ _MODEL_RANGES: dict[str, tuple[float, float]] = {
     "beta2": (0.0, 0.9999999),
     "decay_from": (0.0, 1.0),
     "ema_decay": (0.0, 0.9999999),
+    "dim": (1, 65_536),
+    "norm_scale": (0.0, 10.0),
+    "perceptual": (0.0, 1e6),
+    "density_steps": (1, 10**12),
+    "density_batch_size": (2, 10**7),
+    "temperature": (1e-3, 1e3),
+}
+_MODEL_OPTIONAL: dict[str, tuple[float, float]] = {
+    "channels": (1, 3),
+    "warmup": (0.0, 1e9),
+    "density_learning_rate": (1e-9, 1e3),
 }
 
 
@@ -45,13 +59,17 @@ def compose_train_config(arguments: Sequence[str]) -> dict[str, Any]:
     """
     from rlgen.core.compose import CONF, compose_config, given, load_yaml, options
 
+    arguments = [f"data.photos={a[5:]}" if a.startswith("data=") else a for a in arguments]
     preset = given(arguments).get("preset", "full")
     if preset not in options("presets"):
         raise UserError(f"unknown preset {preset!r}; {closest(preset, options('presets'))}")
     sections = load_yaml(CONF / "presets" / f"{preset}.yaml")
     typed = {argument.split("=")[0] for argument in arguments}
     # What smoke draws for itself gives way to what the user names.
-    short = [f"{k}={v}" for k, v in sections.get("model", {}).items() if k not in typed]
+    section = (
+        "model" if given(arguments).get("model", "sgn") == "sgn" else given(arguments)["model"]
+    )
+    short = [f"{k}={v}" for k, v in sections.get(section, {}).items() if k not in typed]
     return compose_config("train_model", [*short, *arguments], SCHEMAS)
 
 
@@ -71,11 +89,15 @@ def check_config(config: dict[str, Any]) -> None:
         raise UserError(f"config.yaml is not that of a training run: {' '.join(absent) or 'model'}")
     for key, (smallest, largest) in _RANGES.items():
         check_range(key, config[key], smallest, largest)
+    native = config["model"].get("name") == "latent_density"  # takes images as they are
+    check_range("size", config["size"], 8 if native else 16, 4096, optional=native)
     if not isinstance(config["domains"], dict) or not isinstance(config["data"], dict):
         raise UserError("domains and data are mappings, such as data.photos=FOLDER")
     for name, bounds in _MODEL_RANGES.items():
         if name in config["model"]:
             check_range(f"model.{name}", config["model"][name], *bounds)
+    for name, bounds in _MODEL_OPTIONAL.items():
+        check_range(f"model.{name}", config["model"].get(name), *bounds, optional=True)
     if config["threads"] is not None:
         check_range("threads", config["threads"], 1, 4096)
     if (config["threads"] or 1) > (os.cpu_count() or 1):
@@ -100,9 +122,11 @@ def opened(config: dict[str, Any]) -> "Iterator[tuple[Callable[[Path], Session],
     from rlgen.generative.registry import MODELS
     from rlgen.generative.session import ImageSession
 
-    import_module("rlgen.generative.sgn.training")  # registers its model
+    name = config["model"]["name"]
+    if name in _TRAINERS:
+        import_module(_TRAINERS[name])
     accelerator = make_accelerator(config["device"], config["precision"])
-    trainer = MODELS[config["model"]["name"]](config, accelerator)
+    trainer = MODELS[name](config, accelerator)
     yield (
         lambda folder: ImageSession(folder, config, trainer, accelerator),
         lambda work: for_all(accelerator, work),

@@ -6,10 +6,11 @@ from typing import Any
 
 @dataclass
 class DataOptions:
-    """Where photos come from.
+    """Where photos come from; ``data=SOURCE`` is short for ``data.photos=SOURCE``.
 
     Attributes:
-        photos: A folder of images, or a tar archive of them.
+        photos: A folder of images, or a tar archive of them; for ``model=latent_density`` also the
+            name of a set, such as ``fashion_mnist`` (see :func:`rlgen.data.pixels.open_pixels`).
         flip: Whether images are mirrored at random.
     """
 
@@ -48,6 +49,52 @@ class SGNOptions:
 
 
 @dataclass
+class LatentDensityOptions:
+    """Options of the latent-density autoencoder under ``model.`` (spec sections c and d).
+
+    Attributes:
+        name: Name of the model.
+        dim: D, coordinates of the latent vector.
+        width: Channels of the autoencoder's first convolution; 64 in the paper.
+        channels: 1 for grey, 3 for RGB; null: as the images are.
+        norm_scale: Mean of BatchNorm's initial scale; 0 in the authors' code.
+        warmup: W, epochs over which coordinates are opened one after another; null: half of the
+            autoencoder's training, as in the paper; 0: all from the start.
+        perceptual: Weight of the perceptual loss; 0.1 or 0 in the paper.
+        learning_rate: Adam's, of the autoencoder.
+        beta1: Adam's.
+        beta2: Adam's.
+        milestones: Shares of the autoencoder's training after each of which its rate is halved.
+        density: What learns the latents: lde, flow, vae, diffusion by gradient steps; gaussian,
+            gmm and prior (nothing is learned) at once, in one step.
+        density_steps: Steps of the density, the last ones of the run.
+        density_batch_size: Latents per step of the density.
+        density_learning_rate: At its start; null: the density's own usual one, for the LDE that of
+            the paper, 2e-4, which suits runs far longer than the default one.
+        density_options: Of the density itself, such as ``{components: 50}``.
+        temperature: Of the samples in sheets.
+    """
+
+    name: str = "latent_density"
+    dim: int = 16
+    width: int = 64
+    channels: int | None = None
+    norm_scale: float = 1.0
+    warmup: float | None = None
+    perceptual: float = 0.0
+    learning_rate: float = 1e-3
+    beta1: float = 0.5
+    beta2: float = 0.999
+    milestones: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.5])
+    density: str = "lde"
+    density_steps: int = 4000
+    density_batch_size: int = 128
+    density_learning_rate: float | None = 1e-3
+    density_options: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
+
+
+@dataclass
 class ImageTrainOptions:
     """Options of every image model's run; a model's own are under ``model.``.
 
@@ -56,7 +103,7 @@ class ImageTrainOptions:
         data: Where photos come from.
         domains: Losses by domain, in the order of the sym-parameter's coordinates.
         perceptual: File of VGG-16's weights for style domains; null for the usual places.
-        size: Side of the training crops, in pixels.
+        size: Side of the training crops, in pixels; null (latent_density alone): as the images are.
         batch_size: Photos per step and process.
         total_steps: Steps of the whole run.
         seed: Seed of everything random.
@@ -76,7 +123,7 @@ class ImageTrainOptions:
     data: DataOptions = field(default_factory=DataOptions)
     domains: dict[str, Any] = field(default_factory=dict)
     perceptual: str | None = None
-    size: int = 256
+    size: int | None = 256
     batch_size: int = 4
     total_steps: int = 30_000
     seed: int = 0
@@ -95,4 +142,5 @@ class ImageTrainOptions:
 SCHEMAS: dict[str, type] = {
     "train_model_schema": ImageTrainOptions,
     "model/sgn_schema": SGNOptions,
+    "model/latent_density_schema": LatentDensityOptions,
 }

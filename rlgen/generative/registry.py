@@ -29,6 +29,12 @@ class ImageTrainer(Protocol):
     def export(self, folder: Path) -> None:
         """Saves the trained pipeline."""
 
+    def title(self) -> str:
+        """Returns what the card's title says beside the model's name."""
+
+    def usage(self, folder: Path) -> str:
+        """Returns a command that uses the finished run in a folder."""
+
     def describe(self) -> list[str]:
         """Returns lines for the run's card."""
 

@@ -25,7 +25,7 @@ class ImageSession(StepSession):
         accelerator: The process's device and peers; the first process alone writes.
     """
 
-    shown = ("loss/generator", "loss")
+    shown = ("loss/generator", "loss/autoencoder", "loss/density", "loss")
     restored = "weights, averages, optimisers, history"
 
     def __init__(
@@ -77,12 +77,13 @@ class ImageSession(StepSession):
         self.draw()
         steps = self.step - (self.resumed_at or 0)
         config = self.config
+        size = "" if config["size"] is None else f" at {config['size']} px"
         card = [
-            f"# {config['model']['name']}: {', '.join(config['domains'])}",
+            f"# {config['model']['name']}: {self.trainer.title()}",
             "",
             f"Command: `{command}`",
             "",
-            f"- {self.step:,} steps of {config['batch_size']} photos at {config['size']} px, "
+            f"- {self.step:,} steps of {config['batch_size']} photos{size}, "
             f"seed {config['seed']}, {steps / max(seconds, 1e-9):.2f} steps/s, "
             f"{seconds / 60:.1f} min for the last {steps:,} steps, "
             f"torch {torch.__version__}",
@@ -91,7 +92,7 @@ class ImageSession(StepSession):
             "- all settings: `config.yaml`; losses: `progress.csv`, `learning_curve.png`; "
             "samples: `samples.png`, `samples/`",
             f"- go on: `python -m rlgen.train resume={self.folder} total_steps=...`",
-            f"- use: `python -m rlgen.generate model={self.folder} image=PHOTO mix=...`",
+            f"- use: `{self.trainer.usage(self.folder)}`",
         ]
         write_text(self.folder / "card.md", "\n".join(card) + "\n")
         tell(f"done: see {self.folder}/card.md and {self.folder}/samples.png")

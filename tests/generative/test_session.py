@@ -47,6 +47,12 @@ class FakeTrainer:
     def export(self, folder: Path):
         folder.mkdir()
 
+    def title(self):
+        return "photo, night"
+
+    def usage(self, folder: Path):
+        return f"look at {folder}"
+
     def describe(self):
         return ["a weight"]
 

@@ -1,6 +1,5 @@
 """``SGNPipeline``: mixed-domain images in the manner of diffusers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,16 @@ from diffusers import DiffusionPipeline
 from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
 from diffusers.utils import logging
 from PIL import Image
-from safetensors import SafetensorError
 
 from rlgen.core.errors import UserError
 from rlgen.data import to_uint8
+from rlgen.generative.loading import find_pipeline, load_network, read_index
 from rlgen.generative.sgn.generator import SMALLEST, SGNGenerator
 from rlgen.generative.sgn.mix import Mix, resolve_mix
 from rlgen.generative.sgn.tiles import translate
 
 logger = logging.get_logger(__name__)
 OUTPUT_TYPES = ("pil", "np", "pt")
-_INDEX = "model_index.json"
 
 
 class SGNPipeline(DiffusionPipeline):
@@ -158,48 +156,11 @@ def load_pipeline(folder: str | Path) -> SGNPipeline:
     Raises:
         UserError: If it is not there, of another kind, or damaged.
     """
-    path = Path(folder)
-    if not (path / _INDEX).is_file() and (path / "pipeline" / _INDEX).is_file():
-        path = path / "pipeline"
-    try:
-        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        wanted = {"generator": [SGNGenerator.__module__, SGNGenerator.__name__]}
-        found = {key: value for key, value in index.items() if not key.startswith("_")}
-        if index["_class_name"] != SGNPipeline.__name__:
-            raise UserError(f"{path} holds a {index['_class_name']}, not an SGNPipeline")
-        if found != wanted:
-            raise UserError(f"{path} names {found}, not the parts of one SGNPipeline")
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} holds no trained pipeline ({_INDEX}); name a finished run of "
-            "python -m rlgen.train model=sgn, or a folder that save_pretrained wrote"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read {path / _INDEX}: {_short(error)}") from None
-    try:
-        network, loaded = SGNGenerator.from_pretrained(
-            path / "generator",
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-        absent = [*loaded["missing_keys"], *loaded["unexpected_keys"]]
-        if absent:
-            raise ValueError(f"its weights do not fit its config: {absent[0]}")
-        if not all(bool(p.isfinite().all()) for p in network.parameters()):
-            raise ValueError("it has weights that are not finite")
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
-        raise UserError(f"cannot read {path / 'generator'}: {_short(error)}") from None
-    return SGNPipeline(network.eval())
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    index, path = read_index(folder, "model=sgn"), find_pipeline(folder)
+    wanted = {"generator": [SGNGenerator.__module__, SGNGenerator.__name__]}
+    found = {key: value for key, value in index.items() if not key.startswith("_")}
+    if index["_class_name"] != SGNPipeline.__name__:
+        raise UserError(f"{path} holds a {index['_class_name']}, not an SGNPipeline")
+    if found != wanted:
+        raise UserError(f"{path} names {found}, not the parts of one SGNPipeline")
+    return SGNPipeline(load_network(SGNGenerator, path / "generator"))

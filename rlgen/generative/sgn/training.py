@@ -246,6 +246,14 @@ class SGNTrainer:
         """Saves the averaged generator as a pipeline."""
         SGNPipeline(self.averaged_generator().cpu()).save_pretrained(folder)
 
+    def title(self) -> str:
+        """Returns what the card's title says beside the model's name."""
+        return ", ".join(self.domains)
+
+    def usage(self, folder: Path) -> str:
+        """Returns a command that uses the finished run."""
+        return f"python -m rlgen.generate model={folder} image=PHOTO mix=..."
+
     def describe(self) -> list[str]:
         """Returns lines for the run's card."""
         count = sum(p.numel() for p in self.generator.parameters())
