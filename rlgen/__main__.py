@@ -14,6 +14,7 @@ COMMANDS = {
     "govern": "steer an agent by its latent coordinates",
     "list": "list layers, models and losses",
     "plot": "draw learning curves over seeds",
+    "study": "cross distillation with pruning, quantisation and the like",
 }
 
 

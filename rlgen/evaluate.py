@@ -85,10 +85,11 @@ def _evaluate(folder: Path, config: dict[str, Any], options: EvaluateOptions) ->
     from rlgen.agents.option_critic.drawings import option_bar
     from rlgen.agents.scoring import record_video, score
     from rlgen.agents.session import load_trained
+    from rlgen.policy_distillation.student import build_student
 
     env = build_env(config, n_envs=config["n_envs"])
     try:
-        model = build_agent(config, env)
+        model = (build_student if "distiller" in config else build_agent)(config, env)
         steps = load_trained(folder, model, options.which)
         play: dict[str, Any] = {
             "episodes": options.episodes,

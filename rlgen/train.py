@@ -21,8 +21,14 @@ JOBS = {
     "distiller": "rlgen.distill.job",
 }
 
+# Distilling policies reads the agents, and so stands above the families.
+POLICY_JOB = "rlgen.policy_distillation.job"
+
 # What a resumed run does not take anew.
-FIXED = ("resume=", "run_root=", "run_dir=", "preset=", "env=", *(f"{kind}=" for kind in JOBS))
+FIXED = (
+    *("resume=", "run_root=", "run_dir=", "preset=", "env=", "task="),
+    *(f"{kind}=" for kind in JOBS),
+)
 
 HELP = """usage: python -m rlgen.train [-m] [key=value ...]
 
@@ -38,6 +44,10 @@ an image model:
   data.photos=FOLDER             photos, a folder or a tar archive
   domains="{{NAME: reconstruction, NAME: {{adversarial: FOLDER}}, NAME: {{style: IMAGE}}}}"
   total_steps=30_000  size=256  batch_size=4  perceptual=VGG16_WEIGHTS
+  model=latent_density           new images: an autoencoder, and the density of its latents
+  data=fashion_mnist             a set in a folder of RLGEN_DATA, a folder or a tar archive
+  total_steps=8000  size=64      of both parts; the density's are the last model.density_steps
+  model.density=lde              lde|gaussian|gmm|flow|vae|diffusion|prior;  model.dim=16
   model.KEY=VALUE                an option of the model, such as model.width=32
 
 a small classifier taught by others:
@@ -50,6 +60,17 @@ a small classifier taught by others:
   data=cifar10                   in a folder of RLGEN_DATA, a path, hub:NAME, synthetic:shapes
   epochs=200  batch_size=128  lr=0.1  milestones=[0.5,0.75]
   distiller.KEY=VALUE            an option of the method, such as distiller.temperature=3
+  task=super_resolution          a network that enlarges pictures instead; by lsfd, fitnets, at,
+                                 feed, ft, or none
+    data=FOLDER                  large pictures, [A,B] for several; test=[set5,set14] of RLGEN_DATA
+    teacher=edsr_baseline  student=edsr_small  scale=2|3|4  patch_size=48  alpha=0.5
+
+a small policy taught by a trained agent:
+  distiller=policy               into a plain SB3 model; CartPole-v1 with preset=smoke
+  teacher=RUN                    the run of an agent; a population is taught by its elite
+  student=[16,16]                widths, or student_size=0.25 of what the teacher needs to act
+  total_steps=10_000  batch_size=256  lr=1e-3; always in fp32
+  distiller.KEY=VALUE            an option, such as distiller.teachers=mean
 
 all:
   seed=0  device=auto  precision=auto|fp32|bf16
@@ -64,17 +85,22 @@ examples:
   python -m rlgen.train -m agent=ppo,g2ppo env=MinAtar/Breakout-v1 'seed=range(0,5)'
   python -m rlgen.train resume=latest total_timesteps=20_000_000
   python -m rlgen.train model=sgn preset=smoke
+  python -m rlgen.train model=latent_density data=fashion_mnist
   python -m rlgen.train distiller=feed data=cifar10 teacher=resnet56 n_teachers=3 student=resnet20
+  python -m rlgen.train distiller=lsfd task=super_resolution data=FOLDER teacher=edsr_baseline
 
 all options of agents: {options}
 of g2ppo (under agent.): {agent_options}
 all options of image models: {image_options}
 of sgn (under model.): {model_options}
+of latent_density (under model.): {latent_options}
 all options of distillation: {distill_options}
 of all its methods (under distiller.): {distiller_options}
+all options of distiller=policy: {policy_options}
+its own (under distiller.): {policy_distiller_options}
 a run leaves config.yaml, progress.csv, TensorBoard events, checkpoints/, learning_curve.png and
 card.md; an agent's also episodes.csv, best/ and video/, a model's samples/ and pipeline/, a
-classifier's student/ and teachers/; see also
+distillation's student/ and teachers/; see also
 python -m rlgen evaluate --help, plot --help, generate --help"""
 
 
@@ -87,15 +113,21 @@ def _help() -> str:
     from rlgen.agents.job import TrainOptions
     from rlgen.agents.options import G2PPOOptions
     from rlgen.distill.options import DistillerOptions, DistillTrainOptions
-    from rlgen.generative.options import ImageTrainOptions, SGNOptions
+    from rlgen.generative.options import ImageTrainOptions, LatentDensityOptions, SGNOptions
+    from rlgen.policy_distillation.options import FROM_TEACHER, PolicyOptions, PolicyTrainOptions
 
     return HELP.format(
         options=" ".join(f.name for f in fields(TrainOptions)),
         agent_options=" ".join(f.name for f in fields(G2PPOOptions)),
         image_options=" ".join(f.name for f in fields(ImageTrainOptions)),
         model_options=" ".join(f.name for f in fields(SGNOptions)),
+        latent_options=" ".join(f.name for f in fields(LatentDensityOptions)),
         distill_options=" ".join(f.name for f in fields(DistillTrainOptions)),
         distiller_options=" ".join(f.name for f in fields(DistillerOptions)),
+        policy_options=" ".join(
+            f.name for f in fields(PolicyTrainOptions) if f.name not in FROM_TEACHER
+        ),
+        policy_distiller_options=" ".join(f.name for f in fields(PolicyOptions)),
     )
 
 
@@ -122,7 +154,7 @@ def _train(arguments: list[str]) -> int:
     from rlgen.core.run import create_run, find_run, read_config
 
     typed = given(arguments)
-    job: Any = import_module(JOBS[_kind(typed)])
+    job: Any = import_module(_home(typed))
     resumed = bool(typed.get("resume"))
     folder = Path()
     if resumed:
@@ -130,7 +162,7 @@ def _train(arguments: list[str]) -> int:
             typed["resume"], Path(typed.get("run_root", "runs")), _name_to_resume(job, arguments)
         )
         config = read_config(folder)
-        job = import_module(JOBS[_kind(config)])
+        job = import_module(_home(config))
         config = update(config, [a for a in arguments if not a.startswith(FIXED)])
     else:
         config = job.compose_train_config(arguments)
@@ -142,6 +174,13 @@ def _train(arguments: list[str]) -> int:
         command = f"python -m rlgen.train {shlex.join(arguments)}"
         session = make_session(folder)
         return run_session(session, folder, config, command, resumed=resumed, once=once)
+
+
+def _home(values: dict[str, Any]) -> str:
+    """Returns the module that knows the job of arguments or of a configuration."""
+    distiller = values.get("distiller")
+    name = distiller.get("name") if isinstance(distiller, dict) else distiller
+    return POLICY_JOB if name == "policy" else JOBS[_kind(values)]
 
 
 def _kind(values: dict[str, Any]) -> str:

@@ -156,8 +156,9 @@ def test_only_one_file_imports_hydra():
 LAYERS = [
     "core",
     "envs nets data",
-    "agents generative distill",
-    "train evaluate generate design govern list plot",
+    "agents generative continual distill",
+    "policy_distillation",
+    "train evaluate generate design govern list plot study",
     "__main__ __init__",
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}

@@ -59,7 +59,7 @@ class StepSession(ABC):
     """
 
     steps_option = "total_steps"
-    shown: ClassVar[tuple[str, ...]] = ("loss",)
+    shown: tuple[str, ...] = ("loss",)
     restored: ClassVar[str] = "weights, optimisers"
 
     def __init__(

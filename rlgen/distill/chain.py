@@ -16,7 +16,7 @@ from rlgen.core.cli import tell
 from rlgen.core.errors import UserError, closest
 from rlgen.distill.exported import find_exported
 from rlgen.distill.options import ONLINE, PLAIN
-from rlgen.nets.classifiers import CLASSIFIERS
+from rlgen.distill.tasks import TASKS, Task
 
 _TEACHERS, _STUDENTS = 1, 2  # streams of seeds beside the run's own
 
@@ -26,7 +26,7 @@ class Teacher:
     """A fixed network of a stage.
 
     Attributes:
-        name: The classifier, or the path of a trained one.
+        name: Of the network, or the path of a trained one.
         folder: Where the run itself leaves it, below its folder; None for a path.
     """
 
@@ -41,7 +41,7 @@ class Stage:
     Attributes:
         folder: Below the run's; "" for the last stage.
         title: For messages and cards.
-        networks: Classifiers that are trained together: one, or all peers.
+        networks: Names of those that are trained together: one, or all peers.
         teachers: Fixed networks; none where the labels alone teach.
         seed: Of its weights and batches.
         distilled: Whether the run's method is used.
@@ -65,14 +65,16 @@ def plan_stages(config: dict[str, Any]) -> list[Stage]:
         UserError: If a network is unknown, or networks and method do not fit.
     """
     method, student = config["distiller"]["name"], config["student"]
-    if student not in CLASSIFIERS:
-        raise UserError(f"unknown student {student!r}; {closest(student, CLASSIFIERS)}")
+    task = TASKS[config["task"]]
+    task.check(config)
+    if student not in task.networks:
+        raise UserError(f"unknown student {student!r}; {closest(student, task.networks)}")
     if method == PLAIN or method in ONLINE:
         _tell_unused(config, method)
-        networks = (student,) if method == PLAIN else _peers(config)
+        networks = (student,) if method == PLAIN else _peers(config, task)
         distilled = method != PLAIN
         return [Stage("", _title(networks), networks, (), config["seed"], distilled)]
-    teachers = _teachers(config, method)
+    teachers = _teachers(config, method, task)
     if config["stages"] > 1 and len(teachers) > 1:
         raise UserError(
             f"stages={config['stages']} is a chain with one teacher each, and there are "
@@ -107,7 +109,7 @@ def _tell_unused(config: dict[str, Any], method: str) -> None:
         raise UserError(f"distiller={method} has no teacher to pass on; leave out stages=")
 
 
-def _peers(config: dict[str, Any]) -> tuple[str, ...]:
+def _peers(config: dict[str, Any], task: type[Task]) -> tuple[str, ...]:
     peers, student = config["peers"], config["student"]
     if isinstance(peers, list):
         names = tuple(map(str, peers))
@@ -118,27 +120,27 @@ def _peers(config: dict[str, Any]) -> tuple[str, ...]:
     if len(names) < 2:
         raise UserError(f"peers={peers}: a number of 2 or more, or a list [resnet20,resnet32]")
     for name in names:
-        if name not in CLASSIFIERS:
-            raise UserError(f"unknown peer {name!r}; {closest(name, CLASSIFIERS)}")
+        if name not in task.networks:
+            raise UserError(f"unknown peer {name!r}; {closest(name, task.networks)}")
     if config["branch_at"] is not None and len(set(names)) > 1:
         raise UserError(f"branch_at={config['branch_at']}: peers that share layers are of one kind")
     return names
 
 
-def _teachers(config: dict[str, Any], method: str) -> list[Teacher]:
+def _teachers(config: dict[str, Any], method: str, task: type[Task]) -> list[Teacher]:
     given, count = config["teacher"], config["n_teachers"]
     if given is None or given == []:
         raise UserError(
-            f"distiller={method} needs a teacher; type teacher=resnet56 to train one first, or "
-            "teacher=RUN to take a trained one"
+            f"distiller={method} needs a teacher; type teacher={task.examples[0]} to train one "
+            "first, or teacher=RUN to take a trained one"
         )
     names = [str(name) for name in given] if isinstance(given, list) else [str(given)]
-    known = [name in CLASSIFIERS for name in names]
+    known = [name in task.networks for name in names]
     for name in (n for n, is_known in zip(names, known, strict=True) if not is_known):
         if not Path(name).exists():
             raise UserError(
-                f"unknown teacher {name!r}: no run or file, and no classifier; "
-                f"{closest(name, CLASSIFIERS)}"
+                f"unknown teacher {name!r}: no run or file, and no {task.noun}; "
+                f"{closest(name, task.networks)}"
             )
         find_exported(name)
     if len(names) == 1 and known[0]:

@@ -1,7 +1,8 @@
-"""Trained classifiers as files: safetensors and JSON, the plain network and nothing else.
+"""Trained networks as files: safetensors and JSON, the plain network and nothing else.
 
 A folder holds ``model.safetensors``, with the keys of the network as ``make_classifier`` builds it,
-and ``config.json``: its name and sizes, and the normalisation of its pictures.
+and ``config.json``: of a classifier its name and sizes, and the normalisation of its pictures.
+:mod:`rlgen.distill.exported_pictures` has what is of super-resolution networks.
 """
 
 import json
@@ -42,11 +43,22 @@ class Description:
 
 
 def save_classifier(folder: Path, network: nn.Module, description: Description) -> None:
-    """Saves a network so that its folder is complete or as it was before.
+    """Saves a classifier; see :func:`save_network`.
 
     Args:
         folder: Is replaced.
         network: Of the description's kind.
+        description: What ``config.json`` says.
+    """
+    save_network(folder, network, asdict(description))
+
+
+def save_network(folder: Path, network: nn.Module, description: dict[str, Any]) -> None:
+    """Saves a network so that its folder is complete or as it was before.
+
+    Args:
+        folder: Is replaced.
+        network: Any network.
         description: What ``config.json`` says.
     """
     fresh = folder.with_name(f".{folder.name}.tmp")
@@ -55,7 +67,7 @@ def save_classifier(folder: Path, network: nn.Module, description: Description) 
     # Clones, because safetensors refuses tensors that share memory.
     weights = {k: v.detach().cpu().contiguous().clone() for k, v in network.state_dict().items()}
     save_file(weights, fresh / WEIGHTS, {"format": "pt"})
-    text = json.dumps(asdict(description), indent=1)
+    text = json.dumps(description, indent=1)
     (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
@@ -84,7 +96,7 @@ def find_exported(source: str) -> Path:
     if not path.exists():
         raise UserError(f"{source} has no {STUDENT}/{WEIGHTS}; its training has not ended yet")
     if path.suffix != ".safetensors":
-        raise UserError(f"{source} is no trained classifier; name a run or a .safetensors file")
+        raise UserError(f"{source} is no trained network; name a run or a .safetensors file")
     if not path.with_name(CONFIG).exists():
         raise UserError(f"{path} has no {CONFIG} beside it, which names the network")
     return path

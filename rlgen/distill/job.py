@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from rlgen.core.errors import UserError, closest
 from rlgen.core.ranges import check_range
-from rlgen.distill.options import ONLINE, PLAIN, SCHEMAS, DistillTrainOptions
+from rlgen.distill.options import (
+    FOR_PICTURES,
+    ONLINE,
+    OPTIMIZERS,
+    PLAIN,
+    SCHEMAS,
+    DistillTrainOptions,
+)
 
 if TYPE_CHECKING:  # they bring torch, which --help does not need
     from rlgen.core.job import Once, Session
 
 _ANY = 10**12
 _RANGES: dict[str, tuple[float, float]] = {  # whole numbers where both ends are
+    "scale": (2, 4),
+    "patch_size": (8, 4096),
+    "alpha": (0.0, 1.0),
+    "epoch_steps": (1, _ANY),
     "n_teachers": (1, 100),
     "stages": (1, 100),
     "epochs": (1, _ANY),
@@ -48,16 +59,29 @@ def compose_train_config(arguments: Sequence[str]) -> dict[str, Any]:
     if preset not in options("presets"):
         raise UserError(f"unknown preset {preset!r}; {closest(preset, options('presets'))}")
     sections = load_yaml(CONF / "presets" / f"{preset}.yaml")
-    taught = typed.get("distiller", "kd") not in (PLAIN, *ONLINE)
-    wanted = ["distiller", *(["taught"] if taught else [])]
+    method, task = typed.get("distiller", "kd"), typed.get("task", "classification")
+    pictures = task == "super_resolution"
+    taught = method not in (PLAIN, *ONLINE)
+    wanted = ["super_resolution"] if pictures else ["distiller"]
+    if taught:
+        wanted.append("super_resolution_taught" if pictures else "taught")
     short = [f"{k}={v}" for name in wanted for k, v in sections.get(name, {}).items()]
+    usual = FOR_PICTURES.get(method, {}) if pictures else {}
+    short += [f"distiller.{key}={value}" for key, value in usual.items()]
     return compose_config("train_distiller", [*short, *arguments], SCHEMAS)
 
 
 def job_name(config: dict[str, Any]) -> str:
-    """Returns the name of the folder that holds runs of this method, student and data."""
-    data = config["data"].rstrip("/").rpartition("/")[2].rpartition(":")[2]
-    return f"{config['distiller']['name']}-{config['student']}-{data.removesuffix('.npz')}"
+    """Returns the name of the folder of all runs of this method, student and data."""
+    given = config["data"] if isinstance(config["data"], list) else [config["data"]]
+    data = "-".join(_bare(str(source)) for source in given)
+    scale = f"x{config['scale']}-" if config["task"] == "super_resolution" else ""
+    return f"{config['distiller']['name']}-{config['student']}-{scale}{data}"
+
+
+def _bare(source: str) -> str:
+    name = source.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    return name.removesuffix(".npz").removesuffix(".tar")
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -76,6 +100,10 @@ def check_config(config: dict[str, Any]) -> None:
         check_range(key, config[key], smallest, largest, optional=optional)
     check_range("distiller.weight", config["distiller"]["weight"], 0.0, 1e9, optional=True)
     check_range("distiller.task_weight", config["distiller"]["task_weight"], 0.0, 1e9)
+    if config["optimizer"] not in OPTIMIZERS:
+        raise UserError(
+            f"optimizer={config['optimizer']} is unknown; allowed: {', '.join(OPTIMIZERS)}"
+        )
     if config["nesterov"] and not config["momentum"]:
         raise UserError("nesterov=true needs a momentum; type nesterov=false beside momentum=0")
     if any(milestone <= 0 for milestone in config["milestones"]):
@@ -95,14 +123,14 @@ def opened(config: dict[str, Any]) -> "Iterator[tuple[Callable[[Path], Session],
         UserError: If an option, a folder or a file is wrong.
     """
     from rlgen.core.loop import for_all, make_accelerator
-    from rlgen.data.classification import open_classification
     from rlgen.distill.chain import plan_stages
     from rlgen.distill.session import ChainSession
+    from rlgen.distill.tasks import TASKS
     from rlgen.distill.training import TrainerMaker
 
     stages = plan_stages(config)
     accelerator = make_accelerator(config["device"], config["precision"])
-    make = TrainerMaker(config, open_classification(config["data"], config["size"]), accelerator)
+    make = TrainerMaker(config, TASKS[config["task"]].open(config), accelerator)
     # A mistake is told now, and not once the teachers are trained.
     total_steps = make(stages[-1], None).total_steps
     yield (

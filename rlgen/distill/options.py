@@ -9,6 +9,18 @@ from typing import Any
 
 ONLINE = ("afd", "dml", "ffl", "one")  # peers learn from each other, without a teacher
 PLAIN = "none"  # labels alone
+OPTIMIZERS = ("sgd", "adam")
+
+# Methods for super-resolution, whose networks give no class logits, with what differs from their
+# options for classifiers: hints lie behind a sum and not behind a ReLU, and their weight is beside
+# an L1 of some grey levels (ours; with 100 the hints would be most of the objective).
+FOR_PICTURES: dict[str, dict[str, Any]] = {
+    "at": {},
+    "feed": {},
+    "fitnets": {"relu": "false", "weight": 1.0},
+    "ft": {},
+    "lsfd": {},
+}
 
 
 @dataclass
@@ -147,13 +159,25 @@ class DistillTrainOptions:
 
     Attributes:
         distiller: The method's options.
+        task: classification, or super_resolution, whose own defaults are in
+            conf/task/super_resolution.yaml.
         data: cifar10, cifar100, fashion_mnist or mnist in a folder of RLGEN_DATA, a path,
-            hub:NAME, or synthetic:shapes.
-        size: Side to which pictures of folders are brought; null: as they are.
-        student: Classifier to be trained.
-        teacher: Classifier to be trained first in the same run, or a run, or a .safetensors file;
+            hub:NAME, or synthetic:shapes. Of super-resolution: large pictures, a folder, an
+            archive, div2k, bsd100, urban100 and the like, or synthetic:photos; or a list.
+        test: Of super-resolution: set5, set14, bsd100, urban100 or what data= takes; or a list.
+        scale: Of super-resolution: 2, 3 or 4.
+        patch_size: Of super-resolution: side of the small patches; large ones have ``scale`` times
+            as much.
+        alpha: Of super-resolution: share of the teacher's picture in the pixel loss, the rest is
+            the true picture's.
+        epoch_steps: Of super-resolution: steps that count as an epoch; null: as many as hold all
+            pixels once.
+        size: Side to which pictures of folders are brought (of super-resolution: the shorter one);
+            null: as they are.
+        student: Network to be trained, by its name.
+        teacher: Network to be trained first in the same run, or a run, or a .safetensors file;
             a list for several.
-        n_teachers: How many teachers are trained where one classifier is named.
+        n_teachers: How many teachers are trained where one network is named.
         peers: Of online methods: how many students learn together, or a list of classifiers.
         branch_at: Of online methods: first layer that each peer has for itself, such as layer3;
             null: they share nothing.
@@ -164,13 +188,15 @@ class DistillTrainOptions:
         teacher_epochs: Of teachers that are trained first; null: as ``epochs``.
         total_steps: Steps of the student, instead of ``epochs``; null: as many as these have.
         batch_size: Pictures per step and process.
-        lr: Learning rate of SGD at the start.
+        optimizer: sgd or adam.
+        lr: Learning rate at the start.
         momentum: Of SGD.
         nesterov: Whether it is Nesterov's.
-        weight_decay: Of SGD.
+        weight_decay: Of the optimiser.
         milestones: Where the learning rate falls: shares of the run below 1, else epochs.
         gamma: Factor by which it falls.
-        augment: Whether training pictures are changed at random, as the next three say.
+        augment: Whether training pictures are changed at random, as the next three say; patches
+            of super-resolution are flipped and turned by quarters.
         padding: Border for random crops, in pixels.
         border: zero or reflect.
         flip: Whether half of the pictures are mirrored.
@@ -189,7 +215,13 @@ class DistillTrainOptions:
     """
 
     distiller: Any = None
-    data: str = "cifar10"
+    task: str = "classification"
+    data: Any = "cifar10"
+    test: Any = None
+    scale: int = 2
+    patch_size: int = 48
+    alpha: float = 0.0
+    epoch_steps: int | None = None
     size: int | None = None
     student: str = "resnet20"
     teacher: Any = None
@@ -203,6 +235,7 @@ class DistillTrainOptions:
     teacher_epochs: int | None = None
     total_steps: int | None = None
     batch_size: int = 128
+    optimizer: str = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True

@@ -6,7 +6,7 @@ Layout beside that of every run::
     stages/1/            likewise, where students follow each other
     student/             model.safetensors, config.json: the plain network
     peers/1/             the other networks of an online method
-    result.json          accuracies at the end
+    result.json          the task's figures at the end
 """
 
 import json
@@ -29,11 +29,12 @@ from rlgen.core.run import CARD, write_text
 from rlgen.core.step_session import StepSession
 from rlgen.distill.chain import Stage
 from rlgen.distill.exported import STUDENT, WEIGHTS
+from rlgen.distill.tasks.base import nested
 from rlgen.distill.training import DistillTrainer, TrainerMaker
 
 
 class DistillSession(StepSession):
-    """One stage: its records, checkpoints, accuracies and exported networks.
+    """One stage: its records, checkpoints, figures and exported networks.
 
     Args:
         folder: The stage's folder.
@@ -42,7 +43,6 @@ class DistillSession(StepSession):
         accelerator: The process's device and peers; the first process alone writes.
     """
 
-    shown = ("loss", "accuracy/student")
     restored = "weights, connectors, optimisers"
 
     def __init__(
@@ -64,34 +64,35 @@ class DistillSession(StepSession):
             checkpoint_every or epoch,
         )
         self.trainer = trainer
+        self.shown = ("loss", *trainer.task.shown)
         self.eval_every: int = config["eval_every"] * epoch
-        self.accuracies: dict[str, float] = {}
+        self.figures: dict[str, float] = {}
 
     def events(self) -> list[Every]:
-        """Returns the rows with accuracies."""
+        """Returns the rows with the task's figures."""
         return [Every(self.eval_every, self.log)]
 
     def measure(self) -> Mapping[str, float]:
-        """Returns the accuracies where they are due."""
+        """Returns the task's figures where they are due."""
         due = self.eval_every and self.step % self.eval_every == 0
         if not due and self.step < self.total_steps:
             return {}
-        self.accuracies = self.trainer.evaluate()
-        return self.accuracies
+        self.figures = self.trainer.evaluate()
+        return self.figures
 
     def draw(self) -> None:
-        """Draws ``learning_curve.png``."""
+        """Draws ``learning_curve.png``, and the task's own pictures."""
         if self.writes:
             draw_losses(self.folder)
+            self.trainer.draw(self.folder)
 
     def leave(self) -> None:
-        """Saves the final state, the plain networks, their accuracies and the picture."""
+        """Saves the final state, the plain networks, their figures and the pictures."""
         if not self.writes:
             return
         self.save()
-        self.accuracies = self.accuracies or self.trainer.evaluate()
-        named = {name.removeprefix("accuracy/"): v for name, v in self.accuracies.items()}
-        result = {"steps": self.step, "accuracy": named}
+        self.figures = self.figures or self.trainer.evaluate()
+        result = {"steps": self.step, **nested(self.figures)}
         write_text(self.folder / "result.json", json.dumps(result, indent=1) + "\n")
         self.draw()
         self.trainer.export(self.folder)  # last: a stage that has it is done
@@ -108,31 +109,31 @@ class DistillSession(StepSession):
         self.leave()
         config, run = self.config, self.folder
         steps = self.step - (self.resumed_at or 0)
-        accuracies = ", ".join(
-            f"{name.removeprefix('accuracy/')} {value:.2f} %"
-            for name, value in self.accuracies.items()
-        )
+        task = self.trainer.task
+        told = task.told(self.figures)
+        pictures = "".join(f", `{name}`" for name in task.pictures)
         card = [
             f"# {config['distiller']['name']}: {self.trainer.stage.title}",
             "",
             f"Command: `{command}`",
             "",
-            f"- test accuracy after the last step: {accuracies}",
+            f"- {task.measured} after the last step: {told}",
             f"- {self.step:,} steps of {config['batch_size']} pictures, "
             f"{self.step / self.trainer.steps_per_epoch:.4g} epochs, seed {config['seed']}, "
             f"{steps / max(seconds, 1e-9):.2f} steps/s, {seconds / 60:.1f} min for the last "
             f"{steps:,} steps, torch {torch.__version__}",
             *(f"- {line}" for line in self.trainer.describe()),
             "- last terms: " + ", ".join(f"{n} {v:.4g}" for n, v in self.last.items()),
-            "- all settings: `config.yaml`; terms and accuracies: `progress.csv`, "
-            "`learning_curve.png`, `result.json`",
+            "- all settings: `config.yaml`; terms and figures: `progress.csv`, "
+            f"`learning_curve.png`, `result.json`{pictures}",
             f"- the student alone, without connectors: `{STUDENT}/{WEIGHTS}`, "
             f"`{STUDENT}/config.json`",
             f"- go on: `python -m rlgen.train resume={run} total_steps=...`",
-            f"- as a teacher: `python -m rlgen.train distiller=kd teacher={run} student=resnet20`",
+            f"- as a teacher: `python -m rlgen.train {task.teaching} teacher={run} "
+            f"student={task.examples[1]}`",
         ]
         write_text(run / CARD, "\n".join(card) + "\n")
-        tell(f"done: {accuracies}; see {run}/{CARD}")
+        tell(f"done: {told}; see {run}/{CARD}")
 
 
 class ChainSession:

@@ -151,7 +151,9 @@ class _Slot:
             return
         self.mode = self.module.training
         clone = self.clones[self.mode]
-        self.tensor = tensor if clone is False else tensor.clone()
+        # A view, and no copy: like a clone it is a node of the graph at this place, so that
+        # gradients are added in the same order in the first forward and in those behind it.
+        self.tensor = tensor.view_as(tensor) if clone is False else tensor.clone()
         self.original = tensor if clone is None else None
         self.version = tensor._version if clone is not True else -1
 

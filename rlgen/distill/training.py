@@ -1,4 +1,4 @@
-"""Training one stage of a run: a distiller on labelled pictures.
+"""Training one stage of a run: a distiller on the batches of a task.
 
 Everything random in step k is drawn from generators made of (seed, k), so that a resumed run goes
 on exactly. A student's first weights and batches depend on its seed alone, so that runs of several
@@ -15,29 +15,20 @@ from torch import Tensor, nn
 
 from rlgen.core.errors import UserError
 from rlgen.core.job import Tensors
-from rlgen.data.classification import LabelledBatches, LabelledSets
 from rlgen.distill.chain import Stage
 from rlgen.distill.distiller import Distiller
-from rlgen.distill.exported import (
-    STUDENT,
-    Description,
-    find_exported,
-    load_classifier,
-    load_weights,
-    read_description,
-    save_classifier,
-)
+from rlgen.distill.exported import STUDENT, find_exported, load_weights
 from rlgen.distill.losses import USUAL_WEIGHTS
-from rlgen.distill.losses.ffl import FFL
-from rlgen.distill.losses.one import ONE
 from rlgen.distill.online import share_below
-from rlgen.distill.options import ONLINE, PLAIN
+from rlgen.distill.tasks import TASKS, Task
+from rlgen.distill.tasks.base import count, evaluated
 from rlgen.distill.updates import Updates, make_updates, needs_preparation
-from rlgen.nets.classifiers import make_classifier
 
 COMMON = ("name", "weight", "task_weight")  # of distiller., the rest are the loss's own
-ALIKE = 0.05  # how far the normalisations of several teachers may lie apart
-RECIPE = ("lr", "momentum", "nesterov", "weight_decay")
+RECIPES = {
+    "sgd": ("lr", "momentum", "nesterov", "weight_decay"),
+    "adam": ("lr", "weight_decay"),
+}
 
 
 class DistillTrainer:
@@ -46,50 +37,35 @@ class DistillTrainer:
     Args:
         config: As the train command composes it.
         stage: Which training of the run.
-        sets: Labelled pictures.
+        task: Data, networks and measures.
         accelerator: Device, precision and peers.
         teachers: The stage's fixed networks.
-        statistics: Mean and deviation of each channel by which pictures are normalised.
 
     Raises:
-        UserError: If networks, loss, options or pictures do not fit each other.
+        UserError: If networks, loss, options or data do not fit each other.
     """
 
     def __init__(
         self,
         config: dict[str, Any],
         stage: Stage,
-        sets: LabelledSets,
+        task: Task,
         accelerator: Accelerator,
         teachers: Sequence[nn.Module],
-        statistics: tuple[list[float], list[float]],
     ) -> None:
-        self.config, self.stage, self.sets = config, stage, sets
+        self.config, self.stage, self.task = config, stage, task
+        self.sets = task.sets
         self.accelerator = accelerator
-        self.statistics = statistics
         self._updates: Updates | None = None
-        processes = {"rank": accelerator.process_index, "world": accelerator.num_processes}
-        self.batches = self._batches(**processes)
+        self.batches = task.batches(
+            stage.seed, accelerator.process_index, accelerator.num_processes
+        )
         self.steps_per_epoch = self.batches.steps_per_epoch
         self.total_steps = self._count_steps()
         self.distiller = self._build(self._networks(), teachers)
         # Channels last is what convolutions on the CPU and on tensor cores want.
         moved: Any = self.distiller  # torch's signature knows no memory format
         moved.to(device=accelerator.device, memory_format=torch.channels_last)
-
-    def _batches(self, **processes: int) -> LabelledBatches:
-        config = self.config
-        return LabelledBatches(
-            self.sets,
-            config["batch_size"],
-            self.stage.seed,
-            self.accelerator.device,
-            padding=config["padding"] if config["augment"] else 0,
-            border=config["border"],
-            flip=config["flip"] and config["augment"],
-            statistics=self.statistics,
-            **processes,
-        )
 
     def _count_steps(self) -> int:
         config = self.config
@@ -100,10 +76,7 @@ class DistillTrainer:
     def _networks(self) -> list[nn.Module]:
         """Builds the networks that are trained, from their seed alone."""
         torch.manual_seed(self.stage.seed)
-        shape, classes = self.sets.shape, len(self.sets.classes)
-        networks: list[nn.Module] = [
-            make_classifier(name, classes, shape[0]) for name in self.stage.networks
-        ]
+        networks = [self.task.make_network(name) for name in self.stage.networks]
         config = self.config
         if self.stage.distilled or not self.stage.folder:
             if config["start"] is not None:
@@ -131,8 +104,9 @@ class DistillTrainer:
             teachers=teachers if losses else (),
             losses=losses,
             taps=self.config["taps"],
-            example=self.sets.shape,
+            example=self.task.inputs,
             options={name: own} if losses else None,
+            task=self.task.criterion,
             task_weight=task_weight,
             seed=self.stage.seed,
         )
@@ -156,8 +130,12 @@ class DistillTrainer:
             self._make_updates()
 
     def _make_updates(self) -> None:
-        recipe = {name: self.config[name] for name in RECIPE}
-        self._updates = make_updates(self.distiller, self.accelerator, **recipe)
+        optimizer = self.config["optimizer"]
+        recipe = {name: self.config[name] for name in RECIPES[optimizer]}
+        objective = self.task.objective(self.distiller)
+        self._updates = make_updates(
+            self.distiller, self.accelerator, objective, optimizer, **recipe
+        )
         self.distiller.train()
 
     def rate_factor(self, step: int) -> float:
@@ -181,82 +159,36 @@ class DistillTrainer:
         self.distiller.set_epoch(step / self.steps_per_epoch)
         return self.updates.step(self.batches.at(step))
 
-    @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Returns accuracies on the test set, in percent, by what gave the prediction.
+        """Returns the task's figures by column."""
+        return evaluated(self.task, self.distiller)
 
-        ``student`` is the student, or the first peer; ``peer_1`` and on are the others; with peers
-        there are also ``ensemble``, of their mean logits, and FFL's or ONE's own classifier.
-        """
-        distiller = self.distiller
-        distiller.eval()
-        hits: dict[str, Tensor] = {}
+    def draw(self, folder: Path) -> None:
+        """Draws the task's own pictures into a folder, with the networks in evaluation."""
+        self.distiller.eval()
         try:
-            for images, labels in self.batches.tests():
-                with self.accelerator.autocast():
-                    predictions = self._predict(images)
-                for name, logits in predictions.items():
-                    right = (logits.argmax(dim=1) == labels).sum()
-                    hits[name] = hits.get(name, torch.zeros_like(right)) + right
+            self.task.draw(folder, self.distiller)
         finally:
-            distiller.train()
-        count = len(self.sets.test)
-        return {f"accuracy/{name}": 100 * float(right) / count for name, right in hits.items()}
-
-    def _predict(self, images: Tensor) -> dict[str, Tensor]:
-        distiller = self.distiller
-        if len(distiller.networks) == 1:
-            return {"student": distiller.networks[0](images)}
-        seen = distiller.observe(images)
-        logits = [snapshot.logits for snapshot in seen.networks if snapshot.logits is not None]
-        named = {"student": logits[0], **{f"peer_{k}": z for k, z in enumerate(logits) if k}}
-        named["ensemble"] = torch.stack([z.float() for z in logits]).mean(dim=0)
-        for name in distiller.weights:
-            loss, features = distiller.losses[name], distiller.features(name, seen)
-            if isinstance(loss, FFL):
-                named["fused"] = loss.fused_logits(features)
-            if isinstance(loss, ONE):
-                named["gated"] = loss.ensemble_logits(features)
-        return named
+            self.distiller.train()
 
     def export(self, folder: Path) -> None:
         """Saves the plain networks: ``student``, and ``peers/1`` and on where there are others."""
         for number, network in enumerate(self.distiller.networks):
             place = folder / (f"peers/{number}" if number else STUDENT)
-            description = Description(
-                self.stage.networks[number],
-                self.sets.classes,
-                self.sets.shape,
-                *(tuple(values) for values in self.statistics),
-            )
-            save_classifier(place, network, description)
+            self.task.save_network(place, self.stage.networks[number], network)
 
     def describe(self) -> list[str]:
         """Returns lines for the run's card."""
-        train, test = len(self.sets.train), len(self.sets.test)
-        channels, height, width = self.sets.shape
-        lines = [
-            f"data: {self.sets.source}, {train:,} pictures to train on and {test:,} to test on, "
-            f"{width}x{height}, {channels} channels, {len(self.sets.classes)} classes"
-        ]
+        lines = self.task.describe()
         for name, network in zip(self.stage.networks, self.distiller.networks, strict=True):
-            lines.append(f"{name} of {_count(network):,} parameters")
+            lines.append(f"{name} of {count(network):,} parameters")
         for teacher, network in zip(self.stage.teachers, self.distiller.teachers, strict=False):
             where = f" (`{teacher.folder}`)" if teacher.folder else ""
-            accuracy = self._accuracy_of(network)
             lines.append(
-                f"taught by {teacher.name}{where} of {_count(network):,} parameters, accuracy "
-                f"{accuracy:.2f} %"
+                f"taught by {teacher.name}{where} of {count(network):,} parameters, "
+                f"{self.task.measure(network)}"
             )
         return lines
-
-    @torch.no_grad()
-    def _accuracy_of(self, network: nn.Module) -> float:
-        right = torch.zeros((), dtype=torch.long, device=self.accelerator.device)
-        for images, labels in self.batches.tests():
-            with self.accelerator.autocast():
-                right += (network(images).argmax(dim=1) == labels).sum()
-        return 100 * float(right) / len(self.sets.test)
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Returns all that training changes."""
@@ -299,18 +231,16 @@ class TrainerMaker:
 
     Args:
         config: As the train command composes it.
-        sets: Labelled pictures.
+        sets: The data, as the task opens them.
         accelerator: Device, precision and peers.
 
     Raises:
-        UserError: If a trained network does not fit the pictures.
+        UserError: If trained networks do not fit each other.
     """
 
-    def __init__(
-        self, config: dict[str, Any], sets: LabelledSets, accelerator: Accelerator
-    ) -> None:
-        self.config, self.sets, self.accelerator = config, sets, accelerator
-        self.statistics = self._choose_statistics()
+    def __init__(self, config: dict[str, Any], sets: Any, accelerator: Accelerator) -> None:
+        self.config, self.accelerator = config, accelerator
+        self.task = TASKS[config["task"]](config, accelerator, sets)
 
     def __call__(self, stage: Stage, run: Path | None) -> DistillTrainer:
         """Makes a trainer.
@@ -319,44 +249,19 @@ class TrainerMaker:
             stage: Which training.
             run: The run folder; None for teachers that are not trained yet, which serve to find
                 mistakes.
+
+        Raises:
+            UserError: If a trained network does not fit the data.
         """
         teachers: list[nn.Module] = []
         for teacher in stage.teachers:
-            if teacher.folder is not None and run is None:
-                classes, channels = len(self.sets.classes), self.sets.shape[0]
-                teachers.append(make_classifier(teacher.name, classes, channels))
+            if teacher.folder is None:
+                teachers.append(self.task.load_network(teacher.name))
+            elif run is None:
+                teachers.append(self.task.make_network(teacher.name))
             else:
-                place = teacher.name if teacher.folder is None else str(run / teacher.folder)  # type: ignore[operator]
-                teachers.append(self._trained(place))
-        return DistillTrainer(
-            self.config, stage, self.sets, self.accelerator, teachers, self.statistics
-        )
-
-    def _trained(self, source: str) -> nn.Module:
-        network, description = load_classifier(find_exported(source))
-        classes, shape = len(description.classes), description.shape
-        if (classes, shape[0]) != (len(self.sets.classes), self.sets.shape[0]):
-            raise UserError(
-                f"{source} was trained on {classes} classes and {shape[0]} channels; "
-                f"{self.sets.source} has {len(self.sets.classes)} and {self.sets.shape[0]}"
-            )
-        return network
-
-    def _choose_statistics(self) -> tuple[list[float], list[float]]:
-        """Returns the normalisation that trained networks know, or else that of the pictures."""
-        method = self.config["distiller"]
-        taught = method["name"] not in (PLAIN, *ONLINE) and method["weight"] != 0
-        given = self.config["teacher"] if taught else None
-        sources = [*(given if isinstance(given, list) else [given]), self.config["start"]]
-        paths = [str(s) for s in sources if s is not None and Path(str(s)).exists()]
-        known = [read_description(find_exported(path)) for path in paths]
-        both = [[*d.mean, *d.deviation] for d in known if len(d.mean) == self.sets.shape[0]]
-        for path, values in zip(paths, both, strict=False):
-            if any(abs(a - b) > ALIKE for a, b in zip(values, both[0], strict=True)):
-                raise UserError(f"{path} and {paths[0]} normalise pictures differently")
-        if not both:
-            return self.sets.statistics()
-        return both[0][: self.sets.shape[0]], both[0][self.sets.shape[0] :]
+                teachers.append(self.task.load_network(str(run / teacher.folder)))
+        return DistillTrainer(self.config, stage, self.task, self.accelerator, teachers)
 
 
 class _FirstEpoch:
@@ -366,11 +271,7 @@ class _FirstEpoch:
         self.trainer = trainer
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.trainer._batches(rank=0, world=1).first_epoch()
-
-
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+        return self.trainer.task.batches(self.trainer.stage.seed).first_epoch()
 
 
 def _shown(value: Any) -> str:

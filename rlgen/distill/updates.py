@@ -1,7 +1,8 @@
 """The optimisers of a distiller, and one step of them.
 
 Most methods are one backward pass of the weighted sum and SGD with Nesterov's momentum over the
-distiller's parameter groups (specs kd_baselines, ofd, ffl: seen). AFD has three optimisers (spec
+distiller's parameter groups (specs kd_baselines, ofd, ffl: seen); super-resolution takes Adam
+(spec lsfd, section d). AFD has three optimisers (spec
 afd, sections b and f): SGD along cross-entropy and KL, Adam along L_G for the networks and transfer
 layers, Adam along L_D for the discriminators; all gradients are taken from one forward pass before
 the first step, as the spec recommends. Adam's rate falls with SGD's (reconstructed).
@@ -10,7 +11,7 @@ Where several processes train together, each averages its gradients over them be
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,6 +25,11 @@ from rlgen.distill.distiller import Distiller
 from rlgen.distill.losses.afd import ADAM, AFD, separate_steps
 
 Batch = tuple[Tensor, Tensor]
+Objective = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+}
 
 
 class Updates(ABC):
@@ -93,23 +99,35 @@ class Updates(ABC):
 
 
 class JointUpdates(Updates):
-    """One backward pass and SGD over the distiller's parameter groups.
+    """One backward pass and one optimiser over the distiller's parameter groups.
 
     Args:
         distiller: See :class:`Updates`.
         accelerator: See there.
-        **options: Of SGD.
+        objective: Gives the scalar to minimise and its terms; None: the distiller does.
+        optimizer: A name in ``OPTIMIZERS``.
+        **options: Of the optimiser.
     """
 
-    def __init__(self, distiller: Distiller, accelerator: Accelerator, **options: Any) -> None:
+    def __init__(
+        self,
+        distiller: Distiller,
+        accelerator: Accelerator,
+        objective: Objective | None = None,
+        optimizer: str = "sgd",
+        **options: Any,
+    ) -> None:
         super().__init__(distiller, accelerator)
-        self.enter("sgd", torch.optim.SGD(distiller.parameter_groups(), fused=True, **options))
+        self.objective: Objective = objective or distiller
+        self.optimizer = optimizer
+        make = OPTIMIZERS[optimizer]
+        self.enter(optimizer, make(distiller.parameter_groups(), fused=True, **options))
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Takes one step; see :meth:`Updates.step`."""
         with self.accelerator.autocast():
-            loss, parts = self.distiller(batch)
-        optimizer = self.optimizers["sgd"]
+            loss, parts = self.objective(batch)
+        optimizer = self.optimizers[self.optimizer]
         optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         optimizer.step()
@@ -164,20 +182,30 @@ class AdversarialUpdates(Updates):
         return {name: term.detach() for name, term in both.items()}
 
 
-def make_updates(distiller: Distiller, accelerator: Accelerator, **options: Any) -> Updates:
+def make_updates(
+    distiller: Distiller,
+    accelerator: Accelerator,
+    objective: Objective | None = None,
+    optimizer: str = "sgd",
+    **options: Any,
+) -> Updates:
     """Returns the updates that the distiller's losses want.
 
     Args:
         distiller: What is trained.
         accelerator: Precision and peers.
-        **options: Of SGD.
+        objective: Gives the scalar to minimise and its terms; None: the distiller does.
+        optimizer: A name in ``OPTIMIZERS``.
+        **options: Of the optimiser.
 
     Raises:
-        UserError: If AFD is beside another loss.
+        UserError: If AFD is beside another loss or has another optimiser than SGD.
     """
     losses = [distiller.losses[name] for name in distiller.weights]
     if not any(isinstance(loss, AFD) for loss in losses):
-        return JointUpdates(distiller, accelerator, **options)
+        return JointUpdates(distiller, accelerator, objective, optimizer, **options)
+    if optimizer != "sgd":
+        raise UserError(f"afd has SGD and two Adams of its own; leave out optimizer={optimizer}")
     if len(losses) > 1:
         raise UserError("afd has optimisers of its own and is trained alone; leave out the others")
     return AdversarialUpdates(distiller, accelerator, **options)

@@ -76,7 +76,7 @@ def test_what_is_no_trained_network_is_told(tmp_path, file):
         (tmp_path / name).mkdir()
     (tmp_path / "young" / "config.yaml").write_text("a: 1\n")
     for path, message in (
-        (tmp_path / "other.pth", "no trained classifier"),
+        (tmp_path / "other.pth", "no trained network"),
         (tmp_path / "alone.safetensors", "no config.json beside it"),
         (tmp_path / "empty", "holds no run"),
         (tmp_path / "young", "its training has not ended yet"),

@@ -23,7 +23,7 @@ def test_the_options_are_the_keywords_of_the_loss_with_its_defaults(name):
 
 def test_every_loss_is_a_choice():
     assert set(OPTIONS) == {PLAIN, *LOSSES}
-    assert set(options("distiller")) == set(OPTIONS)
+    assert set(options("distiller")) == {*OPTIONS, "policy"}  # which is no loss of classifiers
 
 
 def test_online_are_the_losses_of_peers():

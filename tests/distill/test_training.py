@@ -253,8 +253,8 @@ def test_a_student_may_start_from_a_trained_one(here):
 
 def test_pictures_are_normalised_as_the_teacher_knows_them(here):
     own, taught = made(PLAIN, prepared=False), made("kd", prepared=False)
-    assert taught.statistics == ([0.4] * 3, [0.25] * 3)
-    assert own.statistics == own.sets.statistics() != taught.statistics
+    assert taught.task.statistics == ([0.4] * 3, [0.25] * 3)
+    assert own.task.statistics == own.sets.statistics() != taught.task.statistics
     write_teacher(here / "far", mean=0.6)
     with pytest.raises(UserError, match="far and old normalise pictures differently"):
         trainer("distiller=feed", "teacher=[old,far]")
