@@ -1,0 +1,44 @@
+"""Continual learning: tasks one after another, without the data of earlier ones.
+
+The names are resolved on first use: the train command reads options from this package without
+waiting for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlgen.continual.capacity import Capacity
+    from rlgen.continual.cnet import CNet
+    from rlgen.continual.cnet_learner import CNetLearner
+    from rlgen.continual.experience import Experience
+    from rlgen.continual.learner import LEARNERS, Learner, Prediction
+    from rlgen.continual.recipe import Recipe
+
+__all__ = [
+    "LEARNERS",
+    "CNet",
+    "CNetLearner",
+    "Capacity",
+    "Experience",
+    "Learner",
+    "Prediction",
+    "Recipe",
+]
+
+_HOMES = {
+    "LEARNERS": "rlgen.continual.learner",
+    "CNet": "rlgen.continual.cnet",
+    "CNetLearner": "rlgen.continual.cnet_learner",
+    "Capacity": "rlgen.continual.capacity",
+    "Experience": "rlgen.continual.experience",
+    "Learner": "rlgen.continual.learner",
+    "Prediction": "rlgen.continual.learner",
+    "Recipe": "rlgen.continual.recipe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rlgen.continual' has no attribute {name!r}")
