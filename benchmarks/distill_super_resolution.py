@@ -167,9 +167,10 @@ def _row(
     cells = []
     for test in SETS:
         psnr, ssim = (np.array([f[kind][test] for f in found]) for kind in ("psnr", "ssim"))
-        several = len(found) > 1
-        cells.append(cell(psnr) if several else f"{psnr[0]:.2f}")
-        cells.append(cell(np.array([a[test] for a in apart]), 3) if apart else "")
+        minus = np.array([a[test] for a in apart])
+        # One seed has no interval.
+        cells.append(cell(psnr) if len(psnr) > 1 else f"{psnr[0]:.2f}")
+        cells.append(cell(minus, 3) if len(minus) > 1 else "".join(f"{x:.3f}" for x in minus))
         cells.append(f"{ssim.mean():.4f}")
     return f"| {name} | {len(found)} | {' | '.join(cells)} |"
 
