@@ -1,7 +1,6 @@
 """What studies of agents share: one training command per variant and seed, and their figures."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,14 +24,16 @@ def folder_of(out: str, env: str, label: str, seed: int) -> Path:
 def train(folder: Path, arguments: Sequence[str]) -> None:
     """Runs one training command with one torch thread, unless its result is there.
 
-    What a killed study left of a run is removed, and the run begins anew.
+    A run that was killed goes on where it was.
     """
     if (folder / "result.json").exists():
         return
+    command = [sys.executable, "-m", "rlgen.train"]
     if (folder / "config.yaml").exists():
-        shutil.rmtree(folder)
-    command = [sys.executable, "-m", "rlgen.train", *arguments, f"run_dir={folder}"]
-    command += ["threads=1", "device=cpu", "eval_every=0", "video=false"]
+        command.append(f"resume={folder}")
+    else:
+        command += [*arguments, f"run_dir={folder}", "threads=1", "device=cpu"]
+        command += ["eval_every=0", "video=false"]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     print(f"{folder}: {summary(folder)}", flush=True)
 
