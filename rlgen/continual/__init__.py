@@ -1,7 +1,6 @@
 """Continual learning: tasks one after another, without the data of earlier ones.
 
-The names are resolved on first use: the train command reads options from this package without
-waiting for torch.
+The names are resolved on first use, so that importing the package does not wait for torch.
 """
 
 from importlib import import_module
@@ -12,7 +11,8 @@ if TYPE_CHECKING:
     from rlgen.continual.cnet import CNet
     from rlgen.continual.cnet_learner import CNetLearner
     from rlgen.continual.experience import Experience
-    from rlgen.continual.learner import LEARNERS, Learner, Prediction
+    from rlgen.continual.learner import Learner, Prediction
+    from rlgen.continual.learners import LEARNERS
     from rlgen.continual.recipe import Recipe
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "LEARNERS": "rlgen.continual.learner",
+    "LEARNERS": "rlgen.continual.learners",
     "CNet": "rlgen.continual.cnet",
     "CNetLearner": "rlgen.continual.cnet_learner",
     "Capacity": "rlgen.continual.capacity",
