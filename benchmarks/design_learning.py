@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from paired_runs import cell, folder_of, summary, train
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.run import write_text
 from rlgen.envs.design.measure.metrics import evaluate
@@ -123,9 +124,9 @@ def report(options: StudyOptions) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
     work = []
     for seed in range(options.seeds):
         for task in options.tasks.split("+"):
@@ -135,7 +136,8 @@ def main() -> None:
         for done in [pool.submit(call, options, *rest) for call, *rest in work]:
             done.result()
     print("\n".join(report(options)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

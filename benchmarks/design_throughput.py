@@ -31,6 +31,7 @@ from design_peers import COMMON, EXACT, Loop, TrimeshKernel
 from rich.console import Console
 from rich.table import Table
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import UserError
 from rlgen.envs.design.appraisal import Cache
@@ -282,9 +283,9 @@ def show_peers(variants: dict[str, Any], found: dict[str, list[Played]], count: 
     )
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the benchmark."""
-    options = check_options(ThroughputOptions, sys.argv[1:])
+    options = check_options(ThroughputOptions, arguments)
     tasks = options.tasks.split("+")
     for task in tasks:
         if task not in TASK_NAMES[:-1]:
@@ -296,7 +297,8 @@ def main() -> None:
     ours(options, tasks)
     if options.peers:
         beside(options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -26,6 +26,7 @@ from rlgen.agents.build import build_agent, build_env
 from rlgen.agents.disentangled.sheet import sample_states
 from rlgen.agents.disentangled.traverse import coverage, effect_sizes, mapping_ratio
 from rlgen.agents.session import load_trained
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.run import read_config
 
@@ -106,14 +107,15 @@ def report(options: StudyOptions) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
     todo = [(name, seed) for seed in range(options.seeds) for name in variants(options)]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda job: run(options, *job), todo))
     print("\n".join(report(options)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

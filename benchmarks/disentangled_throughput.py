@@ -22,7 +22,9 @@ from rich.table import Table
 
 from rlgen.agents.build import build_agent, build_env
 from rlgen.agents.job import compose_train_config
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
+from rlgen.core.errors import UserError, closest
 
 CONSOLE = Console(width=110)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -72,9 +74,11 @@ def speeds(options: ThroughputOptions, env: str) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in seen.items()}
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the benchmark."""
-    options = check_options(ThroughputOptions, sys.argv[1:])
+    options = check_options(ThroughputOptions, arguments)
+    if options.clock not in CLOCKS:
+        raise UserError(f"clock={options.clock} is unknown; {closest(options.clock, CLOCKS)}")
     table = Table(title=f"steps/s ({options.clock} clock), critic={options.critic}")
     for column in ("environment", "disentangled", "same policy", "ratio", "plain", "ratio"):
         table.add_column(column, justify="left" if column == "environment" else "right")
@@ -83,7 +87,8 @@ def main() -> None:
         cells = (f"{ours:,.0f}", f"{same:,.0f}", f"{ours / same:.2f}")
         table.add_row(env, *cells, f"{plain:,.0f}", f"{ours / plain:.2f}")
     CONSOLE.print(table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

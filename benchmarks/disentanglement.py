@@ -49,6 +49,7 @@ from rlgen.agents.disentangled.indicators import kl_per_coordinate, next_state_e
 from rlgen.agents.disentangled.loss import Objective
 from rlgen.agents.disentangled.model import ActionConditionalVAE
 from rlgen.agents.disentangled.traverse import traversal_sheet
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import UserError, closest
 from rlgen.core.run import write_text
@@ -298,9 +299,9 @@ def _cell(values: list[Any]) -> str:
     return cell(np.array(values), digits=3) if values and None not in values else "-"
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints its tables."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
     for method in options.only:
         if method not in METHODS:
             raise UserError(f"method {method!r} is unknown; {closest(method, METHODS)}")
@@ -315,11 +316,8 @@ def main() -> None:
         for method, seed in todo:
             run(options, method, seed)
     print("\n".join(["", *report(options), ""]))
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_command(main, lambda: __doc__, None))

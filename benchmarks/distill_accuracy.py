@@ -32,6 +32,7 @@ import numpy.typing as npt
 import torch
 from paired_runs import cell
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import NonFiniteLossError, UserError, closest
 from rlgen.core.loop import Means, make_accelerator
@@ -310,20 +311,16 @@ def run_all(options: AccuracyOptions, data: str) -> None:
             job.result()
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints its tables."""
-    try:
-        options = check_options(AccuracyOptions, sys.argv[1:])
-        check_study(options)
-        for data in options.sets:
-            if not options.report:
-                run_all(options, data)
-            print("\n".join([*report(options, data), ""]), flush=True)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    options = check_options(AccuracyOptions, arguments)
+    check_study(options)
+    for data in options.sets:
+        if not options.report:
+            run_all(options, data)
+        print("\n".join([*report(options, data), ""]), flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -37,6 +37,7 @@ from distill_peers import neural_compressor_steps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import UserError, closest
 from rlgen.core.loop import make_accelerator
@@ -330,15 +331,11 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Measures and prints the table."""
-    try:
-        options = check_options(OverheadOptions, sys.argv[1:])
-        torch.set_num_threads(options.threads)
-        steps, memory = build(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    options = check_options(OverheadOptions, arguments)
+    torch.set_num_threads(options.threads)
+    steps, memory = build(options)
     where = processor() if options.device == "cpu" else torch.cuda.get_device_name()
     print(
         f"{options.teacher} to {options.student}, batch {options.batch_size} of "
@@ -350,4 +347,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, lambda: __doc__, None))

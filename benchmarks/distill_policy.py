@@ -13,15 +13,16 @@ bootstrap interval.
 """
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from paired_runs import cell, folder_of, train
+from paired_runs import cell, folder_of, train, train_once
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
+from rlgen.core.errors import UserError, closest
 
 VARIANTS = {"kd": [], "feed": ["distiller.feed_weight=1"]}
 
@@ -49,23 +50,22 @@ def run(options: StudyOptions, seed: int) -> None:
     train(teacher, [f"agent={options.agent}", *arguments])
     for variant in options.variants:
         where = folder_of(options.out, options.env, variant + options.extra, seed)
-        if (where / "result.json").exists():
-            continue
-        distil(options, teacher, where, [*VARIANTS[variant], f"seed={seed}"])
-        student, elite, *_ = figures(where)
-        print(f"{where}: student {student:.2f}, elite {elite:.2f}", flush=True)
+        further = [*options.extra.split(), *VARIANTS[variant], f"seed={seed}"]
+        if train_once(where, [*recipe(options, teacher), *further]):
+            student, elite, *_ = figures(where)
+            print(f"{where}: student {student:.2f}, elite {elite:.2f}", flush=True)
 
 
-def distil(options: StudyOptions, teacher: Path, where: Path, further: list[str]) -> None:
-    """Runs the command that distils a teacher."""
-    command = [sys.executable, "-m", "rlgen.train", "distiller=policy", f"teacher={teacher}"]
-    command += [f"student_size={options.student_size}", f"total_steps={options.total_steps}"]
-    command += [f"eval_episodes={options.eval_episodes}", "which=last", "eval_every=0"]
-    command += [*options.extra.split(), *further, "threads=1", "device=cpu"]
-    # A run that was killed goes on where it was.
-    begun = (where / "config.yaml").exists()
-    command = [*command[:3], f"resume={where}"] if begun else [*command, f"run_dir={where}"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+def recipe(options: StudyOptions, teacher: Path) -> list[str]:
+    """Returns what the distillations from a teacher share."""
+    return [
+        "distiller=policy",
+        f"teacher={teacher}",
+        f"student_size={options.student_size}",
+        f"total_steps={options.total_steps}",
+        f"eval_episodes={options.eval_episodes}",
+        "which=last",
+    ]
 
 
 def figures(where: Path) -> tuple[float, ...]:
@@ -97,13 +97,17 @@ def report(options: StudyOptions) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints the table."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
+    for variant in options.variants:
+        if variant not in VARIANTS:
+            raise UserError(f"variants: unknown variant {variant!r}; {closest(variant, VARIANTS)}")
     for seed in range(options.seeds):
         run(options, seed)
     print("\n".join(report(options)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -11,16 +11,16 @@ command with one thread; what is there already is not trained anew, and what was
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from paired_runs import cell
+from paired_runs import call, cell
 from rich.console import Console
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.run import CARD, CONFIG, write_text
 
@@ -57,12 +57,9 @@ def train(folder: Path, arguments: Sequence[str]) -> None:
     """Runs one training command, or goes on with it, unless its card is there."""
     if (folder / CARD).exists():
         return
-    command = [sys.executable, "-m", "rlgen.train"]
-    if (folder / CONFIG).exists():
-        command.append(f"resume={folder}")
-    else:
-        command += ["task=super_resolution", *arguments, f"run_dir={folder}"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    begun = (folder / CONFIG).exists()
+    new = ["task=super_resolution", *arguments, f"run_dir={folder}"]
+    call("rlgen.train", [f"resume={folder}"] if begun else new)
     CONSOLE.print(f"{folder}: {figures(folder)}")
 
 
@@ -184,8 +181,8 @@ def write_page(page: Path, text: str) -> None:
     write_text(page, f"{before}{MARKS[0]}\n{text}\n{end}{after}")
 
 
-def main() -> None:
-    options = check_options(Options, sys.argv[1:])
+def main(arguments: list[str]) -> int:
+    options = check_options(Options, arguments)
     out = Path(options.out).resolve()
     if options.train:
         run_all(options, out)
@@ -193,7 +190,8 @@ def main() -> None:
     CONSOLE.print(text, soft_wrap=True)
     if options.page is not None:
         write_page(Path(options.page), text)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -26,8 +26,10 @@ from pathlib import Path
 import numpy as np
 from paired_runs import FIGURES, cell, folder_of, summary, train
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.curves import draw_groups
+from rlgen.core.errors import UserError, closest
 
 RANDOM = ("agent.selection=uniform", "agent.elitism=false")
 FAMILIES = {
@@ -92,11 +94,13 @@ def report(options: StudyOptions, family: str, labels: list[str]) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints the tables."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
     jobs = []
     for family in options.families.split("+"):
+        if family not in FAMILIES:
+            raise UserError(f"families: unknown family {family!r}; {closest(family, FAMILIES)}")
         steps = options.steps_ppo if family == "ppo" else options.steps_a2c
         for seed in range(options.seeds):
             for label, args in variants(options, family).items():
@@ -113,7 +117,8 @@ def main() -> None:
         picture = Path(options.out) / f"{name}-{family}.png"
         draw_groups(runs, picture)
         print("\n".join([*report(options, family, labels), "", f"picture: {picture}", ""]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -26,6 +26,7 @@ import numpy as np
 from paired_runs import folder_of, train
 
 from rlgen.agents.disentangled.behavior import Sweep, sweep
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.run import read_config, write_text
 from rlgen.govern import open_run
@@ -165,14 +166,15 @@ def report(options: GovernanceOptions, folder: Path) -> list[str]:
     return [*lines, ""]
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints the tables."""
-    options = check_options(GovernanceOptions, sys.argv[1:])
+    options = check_options(GovernanceOptions, arguments)
     with ThreadPoolExecutor(options.jobs) as pool:
         folders = list(pool.map(lambda seed: study(options, seed), range(options.seeds)))
     for folder in folders:
         print("\n".join(report(options, folder)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -20,7 +20,6 @@ are the outer loop, so a study that was cut is balanced. Each run leaves ``resul
 """
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -46,7 +45,9 @@ from latent_density_plan import (
 )
 from latent_density_rivals import PYTHAE, PythaeSampler, has_pythae, train_whole_vae
 from latent_density_tables import compare, report
+from paired_runs import call
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import UserError
 from rlgen.core.run import write_text
@@ -118,17 +119,16 @@ def train_autoencoder(options: StudyOptions, data: str, variant: str, seed: int)
     folder = folder_of(options, data, variant, "autoencoder", seed)
     setting = SETTINGS[data]
     if not (folder / "card.md").exists():
-        command = [sys.executable, "-m", "rlgen.train"]
         if (folder / "config.yaml").exists():
-            command += [f"resume={folder}"]
+            command = [f"resume={folder}"]
         else:
-            command += ["model=latent_density", "model.density=prior", f"data={data}"]
+            command = ["model=latent_density", "model.density=prior", f"data={data}"]
             command += [f"size={setting.size}", f"model.dim={setting.dim}", f"batch_size={BATCH}"]
             command += [f"model.width={setting.width}", f"seed={seed}", f"run_dir={folder}"]
             command += [f"total_steps={steps_of(options, data) + 1}", f"device={options.device}"]
             command += [f"threads={options.threads}", "precision=fp32", "sample_every=0"]
             command += ["model.warmup=0"] if variant == PLAIN else []
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        call("rlgen.train", command)
     pipeline = load_latent_pipeline(folder)
     pipeline.autoencoder.to(options.device)
     return pipeline.codec
@@ -242,9 +242,9 @@ def run(
     print(f"{folder}: Frechet {result['frechet']['distance']:.4g}", flush=True)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints the tables."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
     check_study(options)
     variants = [INCREMENTAL, PLAIN] if options.plain else [INCREMENTAL]
     if not options.report:
@@ -261,7 +261,8 @@ def main() -> None:
         for variant in variants:
             print("\n".join(report(options, data, variant)))
         print("\n".join(compare(options, data)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -16,6 +16,7 @@ from statistics import median
 import torch
 from latent_density_rivals import PYTHAE, PythaeSampler, has_pythae
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.generative.latent_density.density import DENSITIES, LDE
 
@@ -73,9 +74,9 @@ def measure(options: SpeedOptions, dim: int) -> dict[str, float]:
     return {name: median(values) for name, values in seconds.items()}
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Measures and prints a table."""
-    options = check_options(SpeedOptions, sys.argv[1:])
+    options = check_options(SpeedOptions, arguments)
     torch.set_num_threads(options.threads)
     if not has_pythae():
         print("pythae is not installed; its rows are left out (see latent_density_rivals.py)")
@@ -89,7 +90,8 @@ def main() -> None:
             for times in found.values()
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

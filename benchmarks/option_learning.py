@@ -11,15 +11,15 @@ and all indicators, as mean over seeds with 95 % bootstrap interval, and the pai
 """
 
 import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from paired_runs import FIGURES, cell, folder_of, summary, train
+from paired_runs import FIGURES, call, cell, folder_of, summary, train
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.curves import draw_groups
 from rlgen.core.record import read_rows
@@ -55,9 +55,8 @@ def run(options: StudyOptions, coef: float, seed: int) -> None:
     arguments += [f"eval_episodes={options.eval_episodes}", *options.extra.split()]
     train(where, arguments)
     if not (where / "options" / "indicators.json").exists():
-        command = [sys.executable, "-m", "rlgen.evaluate", str(where), "indicators=true"]
-        command += ["which=last", f"record_steps={options.record_steps}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        studied = [str(where), "indicators=true", "which=last"]
+        call("rlgen.evaluate", [*studied, f"record_steps={options.record_steps}"])
 
 
 def late_length(run: Path) -> float:
@@ -93,9 +92,9 @@ def report(options: StudyOptions) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the study and prints the table."""
-    options = check_options(StudyOptions, sys.argv[1:])
+    options = check_options(StudyOptions, arguments)
     coefs = (0.0, options.coef)
     with ThreadPoolExecutor(options.jobs) as pool:
         jobs = [pool.submit(run, options, c, s) for s in range(options.seeds) for c in coefs]
@@ -107,7 +106,8 @@ def main() -> None:
         {f"hellinger_coef={c}": [folder(options, c, s) for s in seeds] for c in coefs}, picture
     )
     print("\n".join([*report(options), "", f"picture: {picture}"]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

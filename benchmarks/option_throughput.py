@@ -19,7 +19,9 @@ from rich.table import Table
 
 from rlgen.agents.build import build_agent, build_env
 from rlgen.agents.job import compose_train_config
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
+from rlgen.core.errors import UserError, closest
 
 CONSOLE = Console(width=100)
 PEERS = {"ppoc": "ppo", "a2oc": "a2c"}
@@ -48,15 +50,19 @@ def agent(options: ThroughputOptions, name: str, env: str) -> Any:
     return build_agent(config, build_env(config))
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the benchmark."""
-    options = check_options(ThroughputOptions, sys.argv[1:])
+    options = check_options(ThroughputOptions, arguments)
+    agents = options.agents.split(",")
+    for name in agents:
+        if name not in PEERS:
+            raise UserError(f"agents: unknown agent {name!r}; {closest(name, PEERS)}")
     title = f"steps/s, K = {options.n_options}, hellinger_coef={options.hellinger_coef}"
     table = Table(title=title)
     for column in ("environment", "agent", "steps/s", "its base", "steps/s", "ratio"):
         table.add_column(column, justify="right" if "/s" in column or column == "ratio" else "left")
     for env in options.envs.split(","):
-        pairs = {name: PEERS[name] for name in options.agents.split(",")}
+        pairs = {name: PEERS[name] for name in agents}
         models = {n: agent(options, n, env) for n in [*pairs, *pairs.values()]}
         speeds: dict[str, list[float]] = {name: [] for name in models}
         for number in range(options.rounds + 1):
@@ -70,7 +76,8 @@ def main() -> None:
             ours, theirs = (statistics.median(speeds[n]) for n in (name, base))
             table.add_row(env, name, f"{ours:,.0f}", base, f"{theirs:,.0f}", f"{ours / theirs:.2f}")
     CONSOLE.print(table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

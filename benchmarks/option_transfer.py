@@ -45,6 +45,7 @@ import numpy.typing as npt
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rlgen.agents.option_critic.option_critic import OptionCritic
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import UserError, closest
 from rlgen.core.seeding import spawn_generators
@@ -292,16 +293,16 @@ def draw(lengths: dict[str, Array], options: TransferOptions) -> Path:
     return path
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the comparison, prints the table and draws the curves."""
-    options = check_options(TransferOptions, sys.argv[1:])
+    options = check_options(TransferOptions, arguments)
     known = RANGES if options.tune else AGENTS
     for name in [options.tune] if options.tune else options.only:
         if name not in known:
             raise UserError(f"agent {name!r} is unknown; {closest(name, known)}")
     if options.tune:
         tune(options, options.tune)
-        return
+        return 0
     lengths = {}
     for name in options.only:
         run = functools.partial(player(name), options, **AGENTS[name])
@@ -311,7 +312,8 @@ def main() -> None:
         print(f"{name}: {lengths[name].sum():,.0f} steps, {rate:,.0f} a second", flush=True)
     print("\n".join(["", *report(lengths, options), ""]))
     print(f"picture: {draw(lengths, options)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

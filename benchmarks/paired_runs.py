@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rlgen.core.cli import EXIT_USER, RunFailed
 from rlgen.core.curves import read_episodes, smooth
+from rlgen.core.errors import UserError
 from rlgen.core.stats import bootstrap_interval
 
 FIGURES = ("mean of the curve", "last tenth", "evaluation")
@@ -22,20 +24,44 @@ def folder_of(out: str, env: str, label: str, seed: int) -> Path:
 
 
 def train(folder: Path, arguments: Sequence[str]) -> None:
+    """Trains an agent as :func:`train_once` does, and prints its figures."""
+    if train_once(folder, [*arguments, "video=false"]):
+        print(f"{folder}: {summary(folder)}", flush=True)
+
+
+def train_once(folder: Path, arguments: Sequence[str]) -> bool:
     """Runs one training command with one torch thread, unless its result is there.
 
     A run that was killed goes on where it was.
+
+    Returns:
+        Whether there was something to train.
     """
     if (folder / "result.json").exists():
-        return
-    command = [sys.executable, "-m", "rlgen.train"]
+        return False
     if (folder / "config.yaml").exists():
-        command.append(f"resume={folder}")
+        call("rlgen.train", [f"resume={folder}"])
     else:
-        command += [*arguments, f"run_dir={folder}", "threads=1", "device=cpu"]
-        command += ["eval_every=0", "video=false"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    print(f"{folder}: {summary(folder)}", flush=True)
+        fixed = [f"run_dir={folder}", "threads=1", "device=cpu", "eval_every=0"]
+        call("rlgen.train", [*arguments, *fixed])
+    return True
+
+
+def call(module: str, arguments: Sequence[str]) -> None:
+    """Runs a command of the package and keeps what it says to itself.
+
+    Raises:
+        UserError: If an argument is wrong, with the command's own line.
+        RunFailed: If the command stopped for another reason, with its last line.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode == 0:
+        return
+    line = (done.stderr.strip() or f"code {done.returncode}").splitlines()[-1]
+    if done.returncode == EXIT_USER:
+        raise UserError(line.removeprefix("error: "))
+    raise RunFailed(f"{module} {' '.join(arguments)}: {line}")
 
 
 def summary(folder: Path) -> tuple[float, ...]:

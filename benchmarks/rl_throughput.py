@@ -36,8 +36,10 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 from torch.nn import functional as F
 
 from rlgen.agents import A2C, G2AC, G2PPO, PPO
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.device import bf16_pays, torch_threads
+from rlgen.core.errors import UserError, closest
 from rlgen.envs import make_vec
 from rlgen.envs.make import make_atari_sb3
 
@@ -305,22 +307,27 @@ def cartpole(options: ThroughputOptions) -> None:
         show(f"PPO on CartPole-v1, {title}", rates, "SB3 PPO")
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the chosen sections."""
-    options = check_options(ThroughputOptions, sys.argv[1:])
-    CONSOLE.print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, device {options.device}, "
-        f"bf16 pays on this CPU: {bf16_pays()}"
-    )
+    options = check_options(ThroughputOptions, arguments)
     sections: dict[str, Callable[[ThroughputOptions], None]] = {
         "stepping": stepping,
         "ppo": lambda given: atari(given, "ppo"),
         "a2c": lambda given: atari(given, "a2c"),
         "cartpole": cartpole,
     }
-    for name in options.sections.split("+"):
+    wanted = options.sections.split("+")
+    for name in wanted:
+        if name not in sections:
+            raise UserError(f"sections: unknown section {name!r}; {closest(name, sections)}")
+    CONSOLE.print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, device {options.device}, "
+        f"bf16 pays on this CPU: {bf16_pays()}"
+    )
+    for name in wanted:
         sections[name](options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

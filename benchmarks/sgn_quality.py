@@ -37,6 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.errors import UserError
 from rlgen.core.stats import bootstrap_interval
@@ -276,9 +277,9 @@ def report(rows: list[tuple[str, str, Curve, tuple[float, float, float] | None]]
     CONSOLE.print(table)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs the benchmark."""
-    options = check_options(QualityOptions, sys.argv[1:])
+    options = check_options(QualityOptions, arguments)
     if "RLGEN_DATA" not in os.environ:
         raise UserError("the benchmark needs images: set RLGEN_DATA to the folder that holds them")
     data = Path(os.environ["RLGEN_DATA"])
@@ -313,11 +314,8 @@ def main() -> None:
             peer = measure(judge, photos, domain, interpolation_of(photo, alone, photos))
             rows.append((domain, "weights of networks", peer, lead(curve, peer)))
     report(rows)
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        CONSOLE.print(f"error: {error}")
-        sys.exit(2)
+    sys.exit(run_command(main, lambda: __doc__, None))

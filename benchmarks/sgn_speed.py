@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
 
+from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
 from rlgen.core.loop import make_accelerator
 from rlgen.generative.job import compose_train_config
@@ -191,13 +192,14 @@ def random_vgg_weights() -> dict[str, torch.Tensor]:
     return weights
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Runs both parts."""
-    options = check_options(SpeedOptions, sys.argv[1:])
+    options = check_options(SpeedOptions, arguments)
     CONSOLE.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     translation(options)
     training(options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, lambda: __doc__, None))

@@ -197,7 +197,8 @@ def test_a_damaged_configuration_is_one_line(run, capsys):
 
 
 def test_indicators_of_options(cwd: Path, capsys: pytest.CaptureFixture[str]):
-    assert train(["agent=ppoc", "env=FourRooms", "preset=smoke", "run_dir=run"]) == 0
+    short = ["preset=smoke", "total_timesteps=512", "eval_every=0", "video=false", "run_dir=run"]
+    assert train(["agent=ppoc", "env=FourRooms", *short]) == 0
     capsys.readouterr()
     arguments = ["run", "episodes=2", "indicators=true", "record_steps=200", "max_steps=60"]
     assert main(arguments) == 0

@@ -51,7 +51,7 @@ def test_design_a_cup(cwd: Path, capsys: pytest.CaptureFixture) -> None:
 
 def test_disentangled_dqn(cwd: Path, capsys: pytest.CaptureFixture) -> None:
     script = runpy.run_path(str(EXAMPLES / "disentangled_dqn.py"))
-    script["main"](1500, "out")
+    script["main"](400, "out")
     assert "coordinate 0 mapped" in capsys.readouterr().out
     names = {path.name for path in (cwd / "out").iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors"}

@@ -28,13 +28,14 @@ def smoke(agent: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def root(tmp_path_factory: pytest.TempPathFactory, drawn_curves) -> Iterator[Path]:
     """A folder in which every agent has trained once, by its short preset."""
     folder = tmp_path_factory.mktemp("train")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for agent in AGENTS:
-            assert main(smoke(agent)) == 0
+        with drawn_curves():
+            for agent in AGENTS:
+                assert main(smoke(agent)) == 0
         yield folder
 
 

@@ -100,19 +100,14 @@ def test_a_restored_state_is_the_saved_one_bit_for_bit(run, tmp_path):
 @every_kind()
 def test_a_run_goes_on_to_more_steps(run, capsys):
     before = steps(run / "progress.csv")
-    start = step_of(newest(run))
+    start, first = step_of(newest(run)), load_checkpoint(newest(run))[1]
     assert main(["resume=run", "total_timesteps=2048"]) == 0
     assert f"resumed at step {start:,}: " in capsys.readouterr().err
     assert 2048 <= step_of(newest(run)) < 2048 + 64
     after = steps(run / "progress.csv")
     assert after[: len(before)] == before
     assert after == sorted(set(after))  # rising, each once
-
-
-@every_kind()
-def test_updates_and_learning_rate_go_on(run):
-    first = load_checkpoint(newest(run))[1]
-    assert main(["resume=run", "total_timesteps=2048"]) == 0
+    # Updates and generations go on too.
     second = load_checkpoint(newest(run))[1]
     ratio = second["counters"]["_n_updates"] / first["counters"]["_n_updates"]
     assert ratio == pytest.approx(2, abs=0.1)
@@ -243,7 +238,7 @@ def test_ctrl_c_in_a_terminal_and_the_command_it_prints(cwd, capsys):
     process = subprocess.Popen(
         [*command, "total_timesteps=100_000_000"], cwd=cwd, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not list(cwd.glob("runs/*/*/checkpoints/step-*[1-9]*")):  # beyond step 0
         assert process.poll() is None
         assert time.monotonic() < deadline

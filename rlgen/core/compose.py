@@ -4,6 +4,8 @@ This is the only file that imports Hydra. Groups are names looked up in registri
 a Python object.
 """
 
+import copy
+import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rlgen.core.errors import UserError, closest
 
 T = TypeVar("T")
-FREE = ("env_kwargs", "domains", "model.density_options")  # mappings of any keys
+FREE = (
+    "env_kwargs",
+    "domains",
+    "model.density_options",
+    "learner.index_options",
+)  # mappings of any keys
 CONF = Path(str(resources.files("rlgen") / "conf"))
 
 
@@ -70,16 +77,36 @@ def compose_config(
         UserError: If an argument names an unknown key or choice, or has a value of a wrong type.
     """
     _check_choices(arguments)
-    for path, options_class in (schemas or {}).items():
-        group, _, schema_name = path.rpartition("/")
-        ConfigStore.instance().store(name=schema_name, node=options_class, group=group or None)
+    return copy.deepcopy(_compose(CONF, name, tuple(arguments), tuple((schemas or {}).items())))
+
+
+@functools.lru_cache(maxsize=64)  # an agent's plain form is composed again and again
+def _compose(
+    folder: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    schemas: tuple[tuple[str, type], ...],
+) -> dict[str, Any]:
+    for path, options_class in schemas:
+        _store_schema(path, options_class)
     try:
         opened = [_open_mapping(argument) for argument in arguments]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(folder), version_base="1.3"):
             config = compose(name, overrides=opened)
         return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, arguments)) from None
+
+
+def _store_schema(path: str, options_class: type) -> None:
+    """Makes a dataclass known to Hydra, unless it is: to store all takes as long as to compose."""
+    store = ConfigStore.instance()
+    found: Any = store.repo
+    for part in f"{path}.yaml".split("/"):
+        found = found.get(part) if isinstance(found, dict) else None
+    if found is None or OmegaConf.get_type(found.node) is not options_class:
+        group, _, name = path.rpartition("/")
+        store.store(name=name, node=options_class, group=group or None)
 
 
 def _open_mapping(argument: str) -> str:

