@@ -26,9 +26,9 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    "fashion_mnist": Setting(size=28, dim=16, width=64, steps=4000, samples=10_000),
-    "mnist": Setting(size=28, dim=8, width=64, steps=4000, samples=10_000),
-    "fairface64": Setting(size=64, dim=64, width=32, steps=4000, samples=2000),
+    "fashion_mnist": Setting(size=28, dim=16, width=32, steps=3000, samples=10_000),
+    "mnist": Setting(size=28, dim=8, width=32, steps=3000, samples=10_000),
+    "fairface64": Setting(size=64, dim=32, width=16, steps=2000, samples=2000),
     "synthetic:shapes": Setting(size=16, dim=4, width=8, steps=40, samples=200),  # for a try
 }
 
@@ -43,7 +43,7 @@ class StudyOptions:
     plain: bool = True  # the autoencoder with all coordinates from the start as well
     steps: int = 0  # of the autoencoder; 0: the set's own
     samples: int = 0  # images drawn; 0: the set's own
-    density_steps: int = 8000
+    density_steps: int = 5000
     density_batch_size: int = 128
     lde_learning_rate: float = 1e-3  # as the command's; the paper's 2e-4 is for far longer fits
     betas: list[float] = field(default_factory=lambda: [1.0, 0.1])  # of the whole VAE
