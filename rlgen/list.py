@@ -1,7 +1,7 @@
 """``python -m rlgen.list layers model=...``: the names that taps, teachers and losses go by."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,25 @@ if TYPE_CHECKING:
 
     from rlgen.distill.layers import LayerRow
 
-HELP = """usage: python -m rlgen.list layers|models|losses [key=value ...]
+HELP = """usage: python -m rlgen.list layers|models|losses|learners [key=value ...]
 
   layers            every layer of a network by its tap name, with shapes and parameters
-    model=NAME        a classifier of rlgen, or module:function of your own that returns a network
+    model=NAME        a network of rlgen, or module:function of your own that returns one
     input=3,32,32     shape of one sample; without it your own network is listed without shapes
     dtype=float32     of the input; int64 for tokens
     classes=10        of a classifier of rlgen
+    scale=2           of a super-resolution network of rlgen: 2, 3 or 4
     find=relu         only layers whose name or kind holds this
-  models            the classifiers of rlgen
+  models            the classifiers and super-resolution networks of rlgen
     find=wrn          only those whose name holds this
   losses            the distillation losses, and what each of them reads
+  learners          the continual learners, and what finds a picture's task
 
 A tap is a layer's name, with :input behind it for what goes in: layer2.0.relu1:input.
 
 examples:
   python -m rlgen.list layers model=resnet20 input=3,32,32
+  python -m rlgen.list layers model=edsr_small input=3,24,24 scale=3
   python -m rlgen.list layers model=my_package.nets:make_net input=1,28,28 find=relu"""
 
 CHANNELS = 3  # of a picture, where no input says otherwise
@@ -44,6 +47,7 @@ class ListOptions:
     input: str = ""
     dtype: str = "float32"
     classes: int = 10
+    scale: int = 2
     find: str = ""
 
 
@@ -60,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(arguments: list[str]) -> int:
-    listings = {"layers": _layers, "models": _models, "losses": _losses}
+    listings = {"layers": _layers, "models": _models, "losses": _losses, "learners": _learners}
     if not arguments or "=" in arguments[0]:
         raise UserError("say what to list; type: python -m rlgen.list layers model=resnet20")
     what, *rest = arguments
@@ -107,11 +111,22 @@ def _model_and_input(options: ListOptions) -> tuple["nn.Module", "torch.Tensor |
     if ":" in options.model:
         model = _own_model(options.model)
     else:
-        from rlgen.nets.classifiers import make_classifier
-
         shape = shape or (CHANNELS, SIZE, SIZE)
-        model = make_classifier(options.model, options.classes, shape[0])
+        model = _model_of_rlgen(options, shape[0])
     return model, torch.zeros(2, *shape, dtype=dtype) if shape else None
+
+
+def _model_of_rlgen(options: ListOptions, channels: int) -> "nn.Module":
+    from rlgen.nets.classifiers import CLASSIFIERS, make_classifier
+    from rlgen.nets.super_resolution import SUPER_RESOLVERS, make_super_resolver
+
+    name = options.model
+    if name in SUPER_RESOLVERS:
+        return make_super_resolver(name, options.scale, channels)
+    if name not in CLASSIFIERS:
+        hint = closest(name, [*CLASSIFIERS, *SUPER_RESOLVERS])
+        raise UserError(f"unknown network {name!r}; {hint}")
+    return make_classifier(name, options.classes, channels)
 
 
 def _own_model(name: str) -> "nn.Module":
@@ -152,20 +167,35 @@ def _print_layers(name: str, rows: "Sequence[LayerRow]", parameters: int) -> Non
 
 
 def _models(arguments: list[str]) -> None:
-    import torch
-
     from rlgen.core.compose import check_options
     from rlgen.nets.classifiers import CLASSIFIERS, make_classifier
+    from rlgen.nets.super_resolution import SUPER_RESOLVERS, make_super_resolver
 
     wanted = check_options(FindOptions, arguments).find.lower()
-    names = [name for name in CLASSIFIERS if wanted in name]
-    if not names:
-        raise UserError(f"find={wanted}: no classifier has that in its name")
-    table = _table("classifiers", "name")
-    table.add_column("parameters, 10 classes", justify="right")
+    kinds: tuple[tuple[str, str, Iterable[str], Callable[[str], nn.Module]], ...] = (
+        ("classifiers", "10 classes", CLASSIFIERS, make_classifier),
+        ("super-resolution networks", "x2", SUPER_RESOLVERS, make_super_resolver),
+    )
+    shown = False
+    for title, of, names, make in kinds:
+        found = [name for name in names if wanted in name]
+        if found:
+            _print_models(title, of, found, make)
+        shown = shown or bool(found)
+    if not shown:
+        raise UserError(f"find={wanted}: no network has that in its name")
+
+
+def _print_models(
+    title: str, of: str, names: list[str], make: "Callable[[str], nn.Module]"
+) -> None:
+    import torch
+
+    table = _table(title, "name")
+    table.add_column(f"parameters, {of}", justify="right")
     for name in names:
         with torch.device("meta"):  # shapes without weights
-            net = make_classifier(name)
+            net = make(name)
         count = sum(parameter.numel() for parameter in net.parameters())
         table.add_row(name, f"{count:,}")
     _console().print(table)
@@ -183,6 +213,21 @@ def _losses(arguments: list[str]) -> None:
         module = sys.modules[loss.__module__].__doc__ or loss.__doc__ or ""
         table.add_row(name, "peers" if loss.online else "a student", reads, module.split("\n")[0])
     _console().print(table)
+
+
+def _learners(arguments: list[str]) -> None:
+    import rlgen.density_index  # noqa: F401 - registers the index "density"
+    from rlgen.continual import LEARNERS, TASK_INDICES
+
+    _refuse(arguments)
+    items: dict[str, Any] = {"continual learners": LEARNERS}
+    items["task indices (learner.index)"] = TASK_INDICES
+    for title, registry in items.items():
+        table = _table(title, "name", "what it is")
+        for name in registry:
+            module = sys.modules[registry[name].__module__].__doc__ or ""
+            table.add_row(name, module.split("\n")[0])
+        _console().print(table)
 
 
 def _refuse(arguments: list[str]) -> None:

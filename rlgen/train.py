@@ -19,6 +19,7 @@ JOBS = {
     "agent": "rlgen.agents.job",
     "model": "rlgen.generative.job",
     "distiller": "rlgen.distill.job",
+    "learner": "rlgen.continual.job",
 }
 
 # Distilling policies reads the agents, and so stands above the families.
@@ -72,6 +73,15 @@ a small policy taught by a trained agent:
   total_steps=10_000  batch_size=256  lr=1e-3; always in fp32
   distiller.KEY=VALUE            an option, such as distiller.teachers=mean
 
+a classifier that learns task after task:
+  learner=hcnet|cnet             stacked filters per task; hcnet finds a picture's task itself
+  learner=packnet|ewc|lwf|replay|finetune|joint   to compare with
+  stream=[mnist,fashion_mnist,cifar10]   sets in folders of RLGEN_DATA, paths, hub:NAME
+  stream=split_mnist             also permuted_mnist; tasks=5 of one set;  stream=drawn: no data
+  network=resnet20  size=32  channels=3  train=5000 pictures of each task  epochs=10; in fp32
+  learner.index=gan              autoencoder|prototype|density: what finds the task (hcnet)
+  learner.KEY=VALUE              an option of the learner, such as learner.grow=true
+
 all:
   seed=0  device=auto  precision=auto|fp32|bf16
   run_dir=PATH                   instead of a new folder under runs/
@@ -88,6 +98,7 @@ examples:
   python -m rlgen.train model=latent_density data=fashion_mnist
   python -m rlgen.train distiller=feed data=cifar10 teacher=resnet56 n_teachers=3 student=resnet20
   python -m rlgen.train distiller=lsfd task=super_resolution data=FOLDER teacher=edsr_baseline
+  python -m rlgen.train learner=hcnet stream=[mnist,fashion_mnist,cifar10]
 
 all options of agents: {options}
 of g2ppo (under agent.): {agent_options}
@@ -98,9 +109,11 @@ all options of distillation: {distill_options}
 of all its methods (under distiller.): {distiller_options}
 all options of distiller=policy: {policy_options}
 its own (under distiller.): {policy_distiller_options}
+all options of continual learning: {learner_train_options}
+of all learners (under learner.): {learner_options}
 a run leaves config.yaml, progress.csv, TensorBoard events, checkpoints/, learning_curve.png and
 card.md; an agent's also episodes.csv, best/ and video/, a model's samples/ and pipeline/, a
-distillation's student/ and teachers/; see also
+distillation's student/ and teachers/, a learner's matrix.png and tasks.csv; see also
 python -m rlgen evaluate --help, plot --help, generate --help"""
 
 
@@ -112,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _help() -> str:
     from rlgen.agents.job import TrainOptions
     from rlgen.agents.options import G2PPOOptions
+    from rlgen.continual.options import OPTIONS, LearnerTrainOptions
     from rlgen.distill.options import DistillerOptions, DistillTrainOptions
     from rlgen.generative.options import ImageTrainOptions, LatentDensityOptions, SGNOptions
     from rlgen.policy_distillation.options import FROM_TEACHER, PolicyOptions, PolicyTrainOptions
@@ -128,6 +142,10 @@ def _help() -> str:
             f.name for f in fields(PolicyTrainOptions) if f.name not in FROM_TEACHER
         ),
         policy_distiller_options=" ".join(f.name for f in fields(PolicyOptions)),
+        learner_train_options=" ".join(f.name for f in fields(LearnerTrainOptions)),
+        learner_options=" ".join(
+            dict.fromkeys(f.name for o in OPTIONS.values() for f in fields(o))
+        ),
     )
 
 
@@ -167,6 +185,7 @@ def _train(arguments: list[str]) -> int:
     else:
         config = job.compose_train_config(arguments)
     job.check_config(config)
+    _plug_in(config)
     with job.opened(config) as (make_session, once):
         if not resumed:
             root, name = Path(config["run_root"]), job.job_name(config)
@@ -183,6 +202,17 @@ def _home(values: dict[str, Any]) -> str:
     return POLICY_JOB if name == "policy" else JOBS[_kind(values)]
 
 
+def _plug_in(config: dict[str, Any]) -> None:
+    """Imports what stands above a family and adds a name to its registry, where one is asked for.
+
+    The learners' own task indices need none; for an unknown one the message shall know all names.
+    """
+    learner = config.get("learner")
+    own = ("autoencoder", "gan", "prototype")
+    if isinstance(learner, dict) and learner.get("index", own[0]) not in own:
+        import_module("rlgen.density_index")
+
+
 def _kind(values: dict[str, Any]) -> str:
     """Returns which kind of job arguments or a configuration are of; agents are the default."""
     named = [kind for kind in JOBS if kind in values]
@@ -196,7 +226,9 @@ def _name_to_resume(job: Any, arguments: list[str]) -> str | None:
     from rlgen.core.compose import given
 
     typed = given(arguments)
-    if "model" in typed or "distiller" in typed or ("agent" in typed and "env" in typed):
+    if any(kind in typed for kind in ("model", "distiller", "learner")) or (
+        "agent" in typed and "env" in typed
+    ):
         return str(job.job_name(job.compose_train_config(arguments)))
     return None
 

@@ -1,11 +1,14 @@
 """The list command: layers with shapes, models, losses, mistakes."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from rlgen.list import main
+from rlgen.nets.super_resolution import SUPER_RESOLVERS, make_super_resolver
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +39,17 @@ def test_input_in_another_form_and_a_filter(capsys: pytest.CaptureFixture) -> No
     assert table["pool1"][1:3] == ["64x28x28", "64x14x14"]
 
 
+def test_a_network_that_enlarges(capsys: pytest.CaptureFixture) -> None:
+    assert main(["layers", "model=edsr_tiny", "input=1,8,8", "scale=3"]) == 0
+    out = capsys.readouterr().out
+    table = rows(out)
+    head, tail = table["head"], table["tail"]
+    width = int(head[2].split("x")[0])
+    assert head == ["Conv2d", "1x8x8", f"{width}x8x8", f"{10 * width:,}"]
+    assert tail == ["Conv2d", f"{width}x24x24", "1x24x24", f"{9 * width + 1:,}"]
+    assert {"stage1", "stage2", "stage3", "upsampler"} <= set(table)  # names that taps go by
+
+
 OWN = """
 from torch import nn
 
@@ -63,6 +77,16 @@ def test_models_and_losses(capsys: pytest.CaptureFixture) -> None:
     table = rows(capsys.readouterr().out)
     assert set(table) == {"name", "resnet20", "resnet20x4"}
     assert table["resnet20"] == ["272,474"]
+    assert main(["models", "find=EDSR"]) == 0
+    out = capsys.readouterr().out
+    assert "super-resolution networks" in out
+    assert "classifiers" not in out
+    listed = {name: row for name, row in rows(out).items() if name != "name"}
+    assert set(listed) == {name for name in SUPER_RESOLVERS if "edsr" in name}
+    count = sum(p.numel() for p in make_super_resolver("edsr_tiny").parameters())
+    assert listed["edsr_tiny"] == [f"{count:,}"]
+    assert main(["models", "find=s"]) == 0
+    assert {"resnet20", "srresnet"} <= set(rows(capsys.readouterr().out))
     assert main(["losses"]) == 0
     table = rows(capsys.readouterr().out)
     assert table["kd"][:2] == ["a student", "outputs"]
@@ -79,7 +103,9 @@ def test_models_and_losses(capsys: pytest.CaptureFixture) -> None:
         (["layres"], "unknown listing 'layres'; did you mean 'layers'?"),
         (["layers"], "model= is missing"),
         (["layers", "resnet20"], "'resnet20' is not key=value; type model=resnet20"),
-        (["layers", "model=resnt20"], "unknown classifier 'resnt20'; did you mean 'resnet20'"),
+        (["layers", "model=resnt20"], "unknown network 'resnt20'; did you mean 'resnet20'"),
+        (["layers", "model=edsr_smal"], "unknown network 'edsr_smal'; did you mean 'edsr_small'"),
+        (["layers", "model=edsr_small", "scale=5"], "scale=5 is unknown; allowed: 2, 3, 4"),
         (["layers", "model=resnet20", "inptu=3"], "unknown option inptu; did you mean 'input'?"),
         (["layers", "model=resnet20", "input=3,a"], "input=3,a: numbers above 0 are wanted"),
         (["layers", "model=vgg8", "input=3,4,4"], "input=3,4,4: vgg8 does not take it: "),
@@ -88,7 +114,7 @@ def test_models_and_losses(capsys: pytest.CaptureFixture) -> None:
         (["layers", "model=no_such:net"], "model=no_such:net: No module named 'no_such'"),
         (["layers", "model=torch.nn:Liner"], "model=torch.nn:Liner: module 'torch.nn' has no"),
         (["layers", "model=own_nets:number"], "gives int, and no torch.nn.Module"),
-        (["models", "find=nothing"], "find=nothing: no classifier has that in its name"),
+        (["models", "find=nothing"], "find=nothing: no network has that in its name"),
         (["losses", "x=1"], "'x=1': this listing has no options"),
     ],
 )
@@ -104,5 +130,26 @@ def test_mistakes(cwd: Path, capsys: pytest.CaptureFixture, arguments, message) 
 def test_help_names_every_option(capsys: pytest.CaptureFixture) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    for word in ("layers", "models", "losses", "model=", "input=", "dtype=", "classes=", "find="):
+    for word in (
+        "layers",
+        "models",
+        "losses",
+        "model=",
+        "input=",
+        "dtype=",
+        "classes=",
+        "scale=",
+        "find=",
+    ):
         assert word in out
+
+
+def test_learners(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Importing the real one takes seconds, and adds one more row.
+    monkeypatch.setitem(sys.modules, "rlgen.density_index", ModuleType("density_index"))
+    assert main(["learners"]) == 0
+    told = capsys.readouterr().out
+    for name in ("hcnet", "packnet", "finetune", "gan", "prototype"):
+        assert f" {name} " in told, name
+    assert "nothing holds" in told
+    assert main(["learners", "x=1"]) == 2

@@ -157,7 +157,7 @@ LAYERS = [
     "core",
     "envs nets data",
     "agents generative continual distill",
-    "policy_distillation",
+    "policy_distillation density_index",
     "train evaluate generate design govern list plot study",
     "__main__ __init__",
 ]

@@ -11,30 +11,38 @@ if TYPE_CHECKING:
     from rlgen.continual.cnet import CNet
     from rlgen.continual.cnet_learner import CNetLearner
     from rlgen.continual.experience import Experience
+    from rlgen.continual.hcnet import HCNet
+    from rlgen.continual.hnet import TASK_INDICES, TaskIndex
     from rlgen.continual.learner import Learner, Prediction
     from rlgen.continual.learners import LEARNERS
     from rlgen.continual.recipe import Recipe
 
 __all__ = [
     "LEARNERS",
+    "TASK_INDICES",
     "CNet",
     "CNetLearner",
     "Capacity",
     "Experience",
+    "HCNet",
     "Learner",
     "Prediction",
     "Recipe",
+    "TaskIndex",
 ]
 
 _HOMES = {
     "LEARNERS": "rlgen.continual.learners",
+    "TASK_INDICES": "rlgen.continual.hnet",
     "CNet": "rlgen.continual.cnet",
     "CNetLearner": "rlgen.continual.cnet_learner",
     "Capacity": "rlgen.continual.capacity",
     "Experience": "rlgen.continual.experience",
+    "HCNet": "rlgen.continual.hcnet",
     "Learner": "rlgen.continual.learner",
     "Prediction": "rlgen.continual.learner",
     "Recipe": "rlgen.continual.recipe",
+    "TaskIndex": "rlgen.continual.hnet",
 }
 
 

@@ -143,6 +143,14 @@ class Learner(ABC):
     def _resume(self, tensors: Tensors, values: dict[str, Any]) -> None:
         """Puts the task under way back, after it was begun anew."""
 
+    def _steps_after(self) -> tuple[int, int]:
+        """Returns the steps taken and left of a task's second phase, for learners that have one."""
+        return 0, 0
+
+    def _step_after(self) -> dict[str, Tensor]:
+        """Takes one of those steps and returns its named losses."""
+        raise UserError("no step of a task is left; end it")
+
     # Learning.
 
     @property
@@ -151,9 +159,15 @@ class Learner(ABC):
         return [record.name for record in self.records]
 
     @property
+    def steps_done(self) -> int:
+        """Steps taken in the task under way."""
+        return self.training.step + self._steps_after()[0] if self.training else 0
+
+    @property
     def steps_left(self) -> int:
         """Steps left in the task under way; 0 where there is none."""
-        return self.training.total_steps - self.training.step if self.training else 0
+        training = self.training
+        return training.total_steps - training.step + self._steps_after()[1] if training else 0
 
     def learn_task(self, experience: Experience, *, on_step: Progress | None = None) -> None:
         """Learns a task.
@@ -170,8 +184,7 @@ class Learner(ABC):
         while self.steps_left:
             terms = self.step()
             if on_step is not None:
-                assert self.training is not None
-                on_step(self.training.step, terms)
+                on_step(self.steps_done, terms)
         self.end_task()
 
     def begin_task(self, experience: Experience) -> None:
@@ -199,6 +212,8 @@ class Learner(ABC):
                 end, so as not to wait for the device.
         """
         training = self._under_way()
+        if training.step == training.total_steps:
+            return self._step_after()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # of dropout
             torch.manual_seed(training.seed * 1_000_003 + training.step)
@@ -209,7 +224,7 @@ class Learner(ABC):
         loss = torch.stack(list(terms.values())).sum()
         training.descend(loss)
         terms = {"loss": loss.detach(), **{f"loss/{k}": v.detach() for k, v in terms.items()}}
-        due = not training.step % 50 or not self.steps_left
+        due = not training.step % 50 or training.step == training.total_steps
         if due and not torch.isfinite(loss):
             raise NonFiniteLossError("loss", training.step)
         return terms
@@ -358,7 +373,7 @@ class Learner(ABC):
         Args:
             folder: Holds the newest state.
         """
-        steps = self.training.step + 1 if self.training else 0
+        steps = self.steps_done + 1 if self.training else 0
         number = len(self.records) * 10**9 + steps  # tells apart states inside and between tasks
         return save_checkpoint(folder, number, *self.state(), keep=1)
 

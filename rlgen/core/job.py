@@ -113,9 +113,10 @@ def run_session(
     if resumed:
         session.restore()
         if session.step >= session.total_steps and (folder / CARD).exists():
+            further = f"{session.steps_option}={2 * session.step} to train it further"
             tell(
                 f"{folder} has its {session.step:,} steps already; type "
-                f"{session.steps_option}={2 * session.step} to train it further"
+                f"{getattr(session, 'further', further)}"
             )
             return 0
         once(lambda: write_text(folder / CONFIG, to_yaml(config)))  # changes count from here on

@@ -20,7 +20,7 @@ class StepBar:
     """Shows steps done, steps per second, time left, and a few named values.
 
     Args:
-        total: Steps of the whole run.
+        total: Steps of the whole run; the attribute of this name may be corrected on the way.
         done: Steps done before, when a run is resumed.
         console: Where to write; a console that is no terminal gets a line now and then.
         every: Seconds between such lines.
@@ -78,7 +78,9 @@ class StepBar:
         shown = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
         if self._bar is not None:
             completed = min(done, self.total)
-            self._bar.update(self._task, completed=completed, rate=_rate(rate), values=shown)
+            self._bar.update(
+                self._task, completed=completed, total=self.total, rate=_rate(rate), values=shown
+            )
         elif now - self._last_line >= self.every or done >= self.total:
             self._last_line = now
             left = max(self.total - done, 0) / max(rate, 1e-9)

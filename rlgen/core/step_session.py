@@ -107,6 +107,13 @@ class StepSession(ABC):
         """
         return {}
 
+    def milestone(self) -> int:
+        """Returns the step up to which the loop runs before it asks again; here the last one.
+
+        A run whose ``total_steps`` is known part after part corrects it here.
+        """
+        return self.total_steps
+
     @property
     def step(self) -> int:
         """Steps taken so far."""
@@ -147,7 +154,8 @@ class StepSession(ABC):
                 *self.events(),
                 Every(self.checkpoint_every, self.save),
             ]
-            run_steps(self._train_step, self._step, self.total_steps, stop, events)
+            while self._step < self.total_steps and not stop.stopped:
+                run_steps(self._train_step, self._step, self.milestone(), stop, events)
             self.log()
 
     def _train_step(self, step: int) -> None:

@@ -36,6 +36,7 @@ NAMED = {
         10, "zalando-datasets/fashion_mnist", ("fashion-mnist.npz", "FashionMNIST/raw")
     ),
     "mnist": _Named(10, "ylecun/mnist", ("MNIST/raw",)),
+    "usps": _Named(10, "flwrlabs/usps", ("USPS",)),
 }
 
 
@@ -95,15 +96,18 @@ class LabelledSets(NamedTuple):
         return mean.tolist(), np.maximum(deviation, 1 / 255).tolist()
 
 
-def open_classification(source: str, size: int | None = None) -> LabelledSets:
+def open_classification(
+    source: str, size: int | None = None, root: str | None = None
+) -> LabelledSets:
     """Opens labelled pictures.
 
     Args:
-        source: A name (``cifar10``, ``cifar100``, ``fashion_mnist``, ``mnist``), which is looked up
-            in the folders of ``RLGEN_DATA``; a path (see
+        source: A name (``cifar10``, ``cifar100``, ``fashion_mnist``, ``mnist``, ``usps``), which is
+            looked up in the folders of ``RLGEN_DATA``; a path (see
             :mod:`rlgen.data.classification_files`); ``hub:NAME`` of the Hugging Face hub; or
             ``synthetic:shapes``, drawn pictures.
         size: Side to which drawn pictures and those of folders and parquet are brought.
+        root: Folder of named sets instead of those of ``RLGEN_DATA``.
 
     Raises:
         UserError: If there is none, or it is damaged.
@@ -116,7 +120,7 @@ def open_classification(source: str, size: int | None = None) -> LabelledSets:
         name = source.removeprefix(HUB)
         return _labelled(source, read_hub(NAMED[name].hub if name in NAMED else name, size), size)
     if source in NAMED:
-        path = find_named(source)
+        path = find_named(source, root)
         return _labelled(f"{source} ({path})", read_sets(path, size), size, NAMED[source].classes)
     path = Path(source).expanduser()
     if not path.exists():
@@ -125,13 +129,17 @@ def open_classification(source: str, size: int | None = None) -> LabelledSets:
     return _labelled(str(path), read_sets(path, size), size)
 
 
-def find_named(name: str) -> Path:
+def find_named(name: str, root: str | None = None) -> Path:
     """Returns where a named set is, below the folders of ``RLGEN_DATA``.
+
+    Args:
+        name: Of the set.
+        root: Folder to look in instead.
 
     Raises:
         UserError: If it is in none of them.
     """
-    listed = os.environ.get(FOLDERS, "")
+    listed = os.environ.get(FOLDERS, "") if root is None else str(root)
     folders = [Path(part).expanduser() for part in listed.split(os.pathsep) if part]
     exact = (f"{name}.npz", *NAMED[name].places, name)
     for folder in folders:
@@ -139,7 +147,8 @@ def find_named(name: str) -> Path:
         found += sorted(folder.glob(f"{name}_*.npz"))
         if found:
             return found[0]
-    where = f"not in {FOLDERS}={listed}" if folders else f"{FOLDERS} is not set"
+    given = FOLDERS if root is None else "root"
+    where = f"not in {given}={listed}" if folders else f"{FOLDERS} is not set"
     raise UserError(
         f"data={name}: {where}; put {exact[0]} or {exact[1]} there, name a path, or type "
         f"data={HUB}{name}"

@@ -191,6 +191,22 @@ def _recoloured(pixels: torch.Tensor, channels: int | None) -> torch.Tensor:
     return torch.cat([part.round_().to(torch.uint8) for part in grey])
 
 
+def fit_pixels(
+    pixels: torch.Tensor, size: int | None = None, channels: int | None = None
+) -> torch.Tensor:
+    """Brings pictures in memory to one size and number of channels.
+
+    Args:
+        pixels: uint8 (N, C, H, W), H equal to W, C 1 or 3.
+        size: Side in pixels, by bicubic resampling; None: as it is.
+        channels: 1 for grey (luma of colours), 3 for RGB (grey repeated); None: as they are.
+
+    Raises:
+        UserError: If the pictures are no squares.
+    """
+    return _recoloured(_resized(pixels, size), channels)
+
+
 class PixelBatches:
     """Batches of a set in memory, a pure function of (seed, step, rank); nothing is to be saved.
 

@@ -4,7 +4,10 @@ J. Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 
 is `weight / 2 sum_j sum_i F_ji (theta_i - theta*_ji)^2` over the body's parameters, with one Fisher
 diagonal and one anchor per task learned. F is the mean over pictures of the squared gradient of
 log p(y | x), with y drawn from the network's own output. Heads are a task's own and need none. The
-spec hc_net gives no EWC figure; weight and number of pictures are choices of this package.
+spec hc_net gives no EWC figure; weight and number of pictures are choices of this package. Of
+weights 0, 1, 3 and 10, 10 had the best mean accuracy on a small stream (MNIST, Fashion-MNIST,
+CIFAR-10, 600 pictures each, one seed, rate 0.1: 25.7, 35.3, 39.7, 41.7 %); with 30 the loss was
+not finite within 50 steps of the second or third task: springs that stiff need a smaller rate.
 """
 
 from collections.abc import Sequence
@@ -30,7 +33,7 @@ class EWC(Strategy):
         fisher_samples: Pictures of a task from which its Fisher diagonal is estimated, at most.
     """
 
-    def __init__(self, weight: float = 100.0, fisher_samples: int = 500) -> None:
+    def __init__(self, weight: float = 10.0, fisher_samples: int = 500) -> None:
         check_range("weight", weight, 0.0, 1e12)
         check_range("fisher_samples", fisher_samples, 1, 10**9)
         self.weight, self.fisher_samples = weight, fisher_samples
@@ -52,7 +55,7 @@ class EWC(Strategy):
         energies = [
             (fisher[name] * (now[name] - anchor[name]) ** 2).sum()
             for fisher, anchor in zip(self.fishers, self.anchors, strict=True)
-            for name in fisher
+            for name in now  # not the order of a file, in which sums differ in their last digits
         ]
         return {"ewc": self.weight / 2 * torch.stack(energies).sum()}
 
@@ -125,7 +128,7 @@ def ewc(
     shape: Sequence[int],
     recipe: Recipe | None = None,
     *,
-    weight: float = 100.0,
+    weight: float = 10.0,
     fisher_samples: int = 500,
     **options: Any,
 ) -> Baseline:

@@ -40,7 +40,7 @@ def body(learner):
     return {name: p.detach().clone() for name, p in learner.network.body.named_parameters()}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "joint"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_baseline_resumed_inside_a_task_is_an_uninterrupted_one(name, tmp_path):
     few = {"fisher_samples": 8} if name == "ewc" else {}
     whole, broken = made(name, **few), made(name, **few)
