@@ -24,14 +24,16 @@ class BinaryTraining:
 
     Args:
         tasks: T, 2 or more.
-        width: Channels of their first convolution.
+        make: Makes one.
         rate: Of Adam.
         device: Where.
     """
 
-    def __init__(self, tasks: int, width: int, rate: float, device: torch.device) -> None:
+    def __init__(
+        self, tasks: int, make: Callable[[], BinaryClassifier], rate: float, device: torch.device
+    ) -> None:
         self.tasks = tasks
-        self.classifiers = nn.ModuleList(BinaryClassifier(width) for _ in range(tasks))
+        self.classifiers = nn.ModuleList(make() for _ in range(tasks))
         self._descent = Descent(self.classifiers.to(device), rate)
 
     def step(self, sample: Sampler, count: int) -> Tensor:
@@ -49,9 +51,7 @@ class BinaryTraining:
             seen = torch.cat([drawn[task], negatives(drawn, task, count)])
             odds = classifier(seen)
             losses.append(nn.functional.binary_cross_entropy_with_logits(odds, wanted))
-        loss = torch.stack(
-            losses
-        ).sum()  # a sum: no classifier's step depends on how many there are
+        loss = torch.stack(losses).sum()  # so no one's step depends on how many there are
         self._descent.descend(loss)
         return loss.detach() / self.tasks
 

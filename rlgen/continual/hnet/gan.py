@@ -7,13 +7,19 @@ argmax_i B_i(x). With one task there is no classifier.
 
 Reconstructed in the spec: DCGAN and its sizes, Adam 2e-4 with beta (0.5, 0.999), batch 64, 50
 epochs for the GAN; Adam 1e-3 and 5 epochs of 50,000 generated pictures per task for the
-classifiers. Ours, for a CPU: the defaults are narrower networks, a number of steps, and a higher
-rate for so few. The spec's scale is ``width=64, gan_epochs=50, gan_rate=2e-4, classifier_width=32,
-classifier_steps=4000``. Generators are sampled in eval mode. With few steps the classifiers are
-surer of generated pictures than they are right about real ones: watch the index's accuracy.
+classifiers. Generators are sampled in eval mode.
+
+Ours, for a CPU: the defaults are smaller pictures, narrower networks, a number of steps, and a
+higher rate for so few. The spec's scale is ``size=32, width=64, gan_epochs=50, gan_rate=2e-4,
+classifier_width=32, classifier_steps=4000, classifier_pool=1, classifier_noise=0``. Coarse and
+noisy pictures for the classifiers are ours too: without them they learn what marks generated
+pictures. On MNIST, Fashion-MNIST and CIFAR-10 (4,000 pictures each, one seed) 87 % of real
+pictures were told right at 32 pixels and width 8 without either, 97 % with squares of 4 and noise,
+and 98.9 % by the defaults.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +49,8 @@ class GanIndex(TaskIndex):
         classifier_steps: Steps of the binary classifiers after each task but the first.
         classifier_width: Channels of their first convolution.
         classifier_rate: Their learning rate.
+        classifier_pool: Side of the squares of pixels whose means they see.
+        classifier_noise: Deviation of the noise they learn with, where pixels are in -1 to 1.
         size: Side to which pictures are brought: 8, 16, 32, 64 or 128 pixels.
         batch_size: Pictures per step of a GAN; positives of each classifier per step.
         seed: Of everything random.
@@ -63,14 +71,16 @@ class GanIndex(TaskIndex):
         shape: Sequence[int],
         *,
         z: int = 100,
-        width: int = 8,
-        gan_steps: int = 600,
+        width: int = 16,
+        gan_steps: int = 1200,
         gan_epochs: int | None = None,
-        gan_rate: float = 1e-3,
-        classifier_steps: int = 150,
+        gan_rate: float = 5e-4,
+        classifier_steps: int = 300,
         classifier_width: int = 8,
         classifier_rate: float = 1e-3,
-        size: int = 32,
+        classifier_pool: int = 2,
+        classifier_noise: float = 0.3,
+        size: int = 16,
         batch_size: int = 64,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -85,10 +95,15 @@ class GanIndex(TaskIndex):
         check_range("classifier_steps", classifier_steps, 1, 10**9)
         check_range("classifier_width", classifier_width, 1, 4096)
         check_range("classifier_rate", classifier_rate, 0.0, 1.0)
+        check_range("classifier_pool", classifier_pool, 1, size)
+        check_range("classifier_noise", classifier_noise, 0.0, 100.0)
         self.z, self.width = z, width
         self.gan_steps, self.gan_epochs, self.gan_rate = gan_steps, gan_epochs, gan_rate
         self.classifier_steps = classifier_steps
-        self.classifier_width, self.classifier_rate = classifier_width, classifier_rate
+        self.classifier_rate = classifier_rate
+        self._classifier = partial(
+            BinaryClassifier, classifier_width, classifier_pool, classifier_noise
+        )
         self.generators: list[nn.Module] = []
         self.classifiers: list[nn.Module] = []
         self._gan: _Gan | None = None
@@ -105,7 +120,7 @@ class GanIndex(TaskIndex):
         if not self.count:
             return self._gan_total
         self._binary = BinaryTraining(
-            self.count + 1, self.classifier_width, self.classifier_rate, self.device
+            self.count + 1, self._classifier, self.classifier_rate, self.device
         )
         return self._gan_total + self.classifier_steps
 
@@ -162,9 +177,7 @@ class GanIndex(TaskIndex):
             generator(self.z, self.width, self.size).to(self.device) for _ in range(self.count)
         ]
         judges = self.count if self.count > 1 else 0
-        self.classifiers = [
-            BinaryClassifier(self.classifier_width).to(self.device) for _ in range(judges)
-        ]
+        self.classifiers = [self._classifier().to(self.device) for _ in range(judges)]
         for kind, networks in (("generators", self.generators), ("classifiers", self.classifiers)):
             whole = nn.ModuleList(networks)
             whole.load_state_dict(tensors.get(kind, {}))

@@ -3,8 +3,8 @@
 DCGAN for pictures of 32 x 32 x 3: z 100, generator 4x4x256 -> 128 -> 64 -> 3 by transposed
 convolutions 4x4 of stride 2 with batch norm, ReLU and a last tanh; the discriminator mirrors it
 with LeakyReLU 0.2. Binary classifier: convolutions 3x3 of stride 2, widths 32, 64, 128, batch norm,
-ReLU, average of the map, one output. Ours: other sides 4 * 2^k, other widths, and a soft limit of
-the log-odds.
+ReLU, average of the map, one output. Ours: other sides 4 * 2^k, other widths, a soft limit of the
+log-odds, and the classifier's coarse and noisy view (see :class:`BinaryClassifier`).
 """
 
 from itertools import pairwise
@@ -81,12 +81,19 @@ def started(network: nn.Sequential) -> nn.Sequential:
 class BinaryClassifier(nn.Module):
     """B_i: whether a picture is of task i.
 
+    It learns from generated pictures and judges real ones, and what tells the two kinds apart is
+    mostly in the finest detail. So it may be shown means over squares of pixels, and noise in
+    training.
+
     Args:
         width: Channels of the first convolution.
+        pool: Side of the squares; 1: all pixels.
+        noise: Deviation of the noise added in training, where pixels are in -1 to 1.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, pool: int = 1, noise: float = 0.0) -> None:
         super().__init__()
+        self.pool, self.noise = pool, noise
         widths = [3, width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
@@ -97,5 +104,8 @@ class BinaryClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns the log-odds (B,), between -30 and 30, of pictures (B, 3, n, n) in -1 to 1."""
-        odds: Tensor = self.head(self.features(images).mean((2, 3)))[:, 0]
+        seen = nn.functional.avg_pool2d(images, self.pool) if self.pool > 1 else images
+        if self.training and self.noise:
+            seen = seen + self.noise * torch.randn_like(seen)
+        odds: Tensor = self.head(self.features(seen).mean((2, 3)))[:, 0]
         return LIMIT * torch.tanh(odds / LIMIT)

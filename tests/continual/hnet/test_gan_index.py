@@ -97,7 +97,7 @@ def test_negatives_are_as_many_of_each_other_task(count, shares):
 
 def test_classifiers_learn_their_own_task_from_samples_alone():
     torch.manual_seed(0)
-    training = BinaryTraining(2, 4, 0.02, torch.device("cpu"))
+    training = BinaryTraining(2, lambda: BinaryClassifier(4), 0.02, torch.device("cpu"))
 
     def drawn(task, count):
         return (torch.rand(count, 3, 8, 8) * 0.5) + (task - 0.75)
@@ -123,3 +123,19 @@ def test_networks_have_the_sizes_of_the_specification(size):
     assert maps == [256, 128, 64, 3]
     maps = [m.out_channels for m in BinaryClassifier().features if isinstance(m, nn.Conv2d)]
     assert maps == [32, 64, 128]
+
+
+def test_a_coarse_classifier_does_not_see_what_averages_out():
+    checks = (torch.arange(16)[:, None] + torch.arange(16)) % 2 - 0.5
+    pictures = torch.rand(2, 3, 16, 16)
+    for pool, blind in ((1, False), (2, True)):
+        judge = BinaryClassifier(4, pool=pool).eval()
+        assert torch.allclose(judge(pictures), judge(pictures + checks), atol=1e-5) is blind
+
+
+def test_a_classifier_is_disturbed_in_training_alone():
+    judge = BinaryClassifier(4, noise=0.5)
+    pictures = torch.rand(8, 3, 16, 16)
+    assert not torch.equal(judge(pictures), judge(pictures))
+    judge.eval()
+    assert torch.equal(judge(pictures), judge(pictures))
