@@ -41,7 +41,8 @@ from continual_plan import (
     settings_of,
     stream_of,
 )
-from continual_tables import report, write_page
+from continual_tables import report
+from pages import write_page
 
 import rlgen.density_index  # noqa: F401 - registers the index "density"
 from rlgen.continual.experience import Experience

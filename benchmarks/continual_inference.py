@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from continual_plan import INDICES, THIN, make_network
-from continual_tables import row, write_page
+from continual_tables import row
+from pages import write_page
 from torch import Tensor
 
 import rlgen.density_index  # noqa: F401 - registers the index "density"

@@ -1,14 +1,10 @@
 """Tables of the study of continual learning."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from continual_plan import BASELINES, HCNET, SPLIT_TASKS, ContinualOptions, plan, read_result
 from paired_runs import cell
-
-from rlgen.core.errors import UserError
-from rlgen.core.run import write_text
 
 Result = dict[str, Any]
 Found = dict[str, dict[int, Result]]
@@ -154,19 +150,3 @@ def shown(values: list[float]) -> str:
 def row(cells: list[str]) -> str:
     """Returns a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
-
-
-def write_page(page: Path, name: str, text: str) -> None:
-    """Puts a text between the marks of a page: ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
-
-    Raises:
-        UserError: If the page has no such marks.
-    """
-    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    if not page.exists():
-        raise UserError(f"page={page}: there is no such file")
-    before, _, rest = page.read_text(encoding="utf-8").partition(first)
-    _, end, after = rest.partition(last)
-    if not end:
-        raise UserError(f"page={page} has no {first} and {last}; put both where the tables belong")
-    write_text(page, f"{before}{first}\n{text}\n{end}{after}")

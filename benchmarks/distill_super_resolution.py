@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pages import write_page
 from paired_runs import call, cell
 from rich.console import Console
 
 from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
-from rlgen.core.run import CARD, CONFIG, write_text
+from rlgen.core.run import CARD, CONFIG
 
 CONSOLE = Console(width=120)
 SETS = ("set5", "set14")
-MARKS = "<!-- psnr -->", "<!-- end of psnr -->"
+MARK = "psnr"  # of the page
 METHODS = {
     "student alone": ["distiller=none"],
     "fitnets": ["distiller=fitnets"],
@@ -172,15 +173,6 @@ def _row(
     return f"| {name} | {len(found)} | {' | '.join(cells)} |"
 
 
-def write_page(page: Path, text: str) -> None:
-    """Puts the table between the marks of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not end:
-        raise SystemExit(f"{page} has no {MARKS[0]} and {MARKS[1]}")
-    write_text(page, f"{before}{MARKS[0]}\n{text}\n{end}{after}")
-
-
 def main(arguments: list[str]) -> int:
     options = check_options(Options, arguments)
     out = Path(options.out).resolve()
@@ -189,7 +181,7 @@ def main(arguments: list[str]) -> int:
     text = table(options, out)
     CONSOLE.print(text, soft_wrap=True)
     if options.page is not None:
-        write_page(Path(options.page), text)
+        write_page(Path(options.page), MARK, text)
     return 0
 
 
