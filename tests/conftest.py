@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rlgen.core import curves
-
-_save_figure = curves._save
+from rlgen.core.figures import save_figure
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +22,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 def _leave_empty(figure: Any, path: Path) -> Path:
     if path.name != "learning_curve.png":
-        return _save_figure(figure, path)
+        return save_figure(figure, path)
     path.touch()
     return path
 
@@ -32,7 +31,7 @@ def _leave_empty(figure: Any, path: Path) -> Path:
 def _empty_learning_curves() -> Iterator[None]:
     """Runs leave empty learning curves: to draw one takes longer than a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "_save", _leave_empty)
+        patch.setattr(curves, "save_figure", _leave_empty)
         yield
 
 
@@ -43,7 +42,7 @@ def drawn_curves() -> Callable[[], AbstractContextManager[None]]:
     @contextmanager
     def drawn() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(curves, "_save", _save_figure)
+            patch.setattr(curves, "save_figure", save_figure)
             yield
 
     return drawn

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure  # no pyplot: no global state, no display
 from rich.table import Table
 
 from rlgen.continual.metrics import Matrix, StreamScores
+from rlgen.core.figures import save_figure
 
 MATRIX, GROWTH = "matrix.png", "growth.png"
 _LABELLED = 12  # tasks up to which each cell bears its number
@@ -117,7 +118,7 @@ def draw_matrix(scores: StreamScores, path: Path) -> Path:
                     text = f"{value:.1f}"
                     axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=7)
     figure.colorbar(image, ax=figure.axes, label="%", shrink=0.8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_growth(ledger: Sequence[Mapping[str, Any]], path: Path) -> Path:
@@ -150,11 +151,4 @@ def draw_growth(ledger: Sequence[Mapping[str, Any]], path: Path) -> Path:
             label.set(rotation=45, ha="right")
         axes.tick_params(axis="y", labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
-    return path
+    return save_figure(figure, path)

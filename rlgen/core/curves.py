@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rlgen.core.figures import save_figure
 from rlgen.core.record import read_rows
 from rlgen.core.stats import bootstrap_interval, iqm
 
@@ -51,7 +52,7 @@ def draw_run(run: Path) -> Path:
     else:
         axes.text(0.5, 0.5, "no episode has ended yet", ha="center", transform=axes.transAxes)
     axes.set_title(run.parent.name)
-    return _save(figure, run / "learning_curve.png")
+    return save_figure(figure, run / "learning_curve.png")
 
 
 def draw_losses(run: Path, columns: int = 3) -> Path:
@@ -69,7 +70,7 @@ def draw_losses(run: Path, columns: int = 3) -> Path:
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, run / "learning_curve.png")
+    return save_figure(figure, run / "learning_curve.png")
 
 
 def draw_groups(
@@ -112,7 +113,7 @@ def draw_groups(
         return summary
     axes.legend(frameon=False)
     axes.set_title("interquartile mean over runs, 95 % bootstrap interval")
-    _save(figure, path)
+    save_figure(figure, path)
     return summary
 
 
@@ -125,10 +126,3 @@ def _axes():  # type: ignore[no-untyped-def]
     axes.set_ylabel("episode return")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
-
-
-def _save(figure, path: Path) -> Path:  # type: ignore[no-untyped-def]
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
-    return path

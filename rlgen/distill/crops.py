@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rlgen.core.figures import save_figure
 from rlgen.data.bicubic import enlarge
 from rlgen.data.images import Pixels
 from rlgen.data.picture_quality import quality_on_y
@@ -45,9 +46,7 @@ def draw_crops(
             axes.imshow(crop, interpolation="nearest")
             axes.set_title(title, fontsize=7)
             axes.set_axis_off()
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
+    save_figure(figure, path)
 
 
 def worst_place(

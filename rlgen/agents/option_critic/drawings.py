@@ -18,6 +18,7 @@ from rlgen.agents.option_critic.indicators import (
     termination_rates,
 )
 from rlgen.core.errors import UserError
+from rlgen.core.figures import save_figure
 
 Frame = npt.NDArray[np.uint8]
 _PALE = 236.0  # floor that no option prefers; unvisited floor is white
@@ -48,7 +49,7 @@ def draw_distance_matrix(matrix: Array, path: Path, title: str = "Hellinger dist
     axes.set_ylabel("option")
     axes.set_title(title, fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_option_map(record: OptionRecord, path: Path) -> Path:
@@ -111,7 +112,7 @@ def draw_option_map(record: OptionRecord, path: Path) -> Path:
         ScalarMappable(cmap=viridis), ax=panels.ravel().tolist(), shrink=0.4, anchor=(0, 0)
     )
     bar.ax.tick_params(labelsize=7)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def draw_timeline(record: OptionRecord, path: Path, steps: int = 400) -> Path:
@@ -150,7 +151,7 @@ def draw_timeline(record: OptionRecord, path: Path, steps: int = 400) -> Path:
     lower.set_ylabel("reward")
     lower.set_xlabel("step")
     lower.set_xlim(0, count)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def option_bar(n_options: int, pixels: int = 2) -> Callable[[Frame, Any], Frame]:
@@ -194,10 +195,3 @@ def _bytes(colors: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _show(axes: Any, picture: npt.NDArray[np.uint8]) -> None:
     axes.imshow(picture, interpolation="nearest")
     axes.set_axis_off()
-
-
-def _save(figure: Any, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
-    return path
