@@ -36,13 +36,13 @@ from continual_plan import (
     check_study,
     make_network,
     plan,
-    read_result,
     recipe_of,
     settings_of,
     stream_of,
 )
 from continual_tables import report
 from pages import write_page
+from paired_runs import read_result
 
 import rlgen.density_index  # noqa: F401 - registers the index "density"
 from rlgen.continual.experience import Experience

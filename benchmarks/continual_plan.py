@@ -192,9 +192,3 @@ def stream_of(settings: dict[str, Any]) -> Sequence[Experience]:
         names if isinstance(names, str) else tuple(names),
         *(settings[key] for key in ("size", "train", "test", "seed")),
     )
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Returns a run's result, or None where there is none yet."""
-    path = folder / "result.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None

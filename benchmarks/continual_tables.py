@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-from continual_plan import BASELINES, HCNET, SPLIT_TASKS, ContinualOptions, plan, read_result
-from paired_runs import cell
+from continual_plan import BASELINES, HCNET, SPLIT_TASKS, ContinualOptions, plan
+from paired_runs import cell, read_result
 
 Result = dict[str, Any]
 Found = dict[str, dict[int, Result]]

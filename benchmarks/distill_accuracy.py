@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from paired_runs import cell
+from paired_runs import cell, read_result
 
 from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options
@@ -227,12 +227,6 @@ def learn(trainer: DistillTrainer) -> dict[str, list[float]]:
 def own_accuracy(accuracy: dict[str, float]) -> float:
     """Returns the accuracy of a network alone: the student's, or the mean of the peers'."""
     return float(np.mean([accuracy[name] for name in PEERS if name in accuracy]))
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Returns a run's result, or None where there is none yet."""
-    path = folder / "result.json"
-    return dict(json.loads(path.read_text())) if path.exists() else None
 
 
 def report(options: AccuracyOptions, data: str) -> list[str]:

@@ -38,14 +38,13 @@ from latent_density_plan import (
     StudyOptions,
     check_study,
     folder_of,
-    read_result,
     rows_of,
     settings_of,
     steps_of,
 )
 from latent_density_rivals import PYTHAE, PythaeSampler, has_pythae, train_whole_vae
 from latent_density_tables import compare, report
-from paired_runs import call
+from paired_runs import call, read_result
 
 from rlgen.core.cli import run_command
 from rlgen.core.compose import check_options

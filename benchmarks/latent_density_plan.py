@@ -1,6 +1,5 @@
 """What the study of latent densities runs: sets, rows, options, and where results are."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,12 +89,6 @@ def settings_of(options: StudyOptions, data: str) -> dict[str, Any]:
     setting = SETTINGS[data]._replace(steps=steps_of(options, data))
     setting = setting._replace(samples=options.samples or setting.samples)
     return told | setting._asdict() | {"vgg": options.perceptual is not None}
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Returns a run's result, or None where there is none yet."""
-    path = folder / "result.json"
-    return dict(json.loads(path.read_text())) if path.exists() else None
 
 
 def check_study(options: StudyOptions) -> None:

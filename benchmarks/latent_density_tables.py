@@ -9,10 +9,9 @@ from latent_density_plan import (
     PLAIN,
     StudyOptions,
     folder_of,
-    read_result,
     rows_of,
 )
-from paired_runs import cell
+from paired_runs import cell, read_result
 
 
 def collect(options: StudyOptions, data: str, variant: str) -> dict[str, dict[int, dict[str, Any]]]:

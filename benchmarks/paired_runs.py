@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +63,12 @@ def call(module: str, arguments: Sequence[str]) -> None:
     if done.returncode == EXIT_USER:
         raise UserError(line.removeprefix("error: "))
     raise RunFailed(f"{module} {' '.join(arguments)}: {line}")
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Returns a run's ``result.json``, or None where there is none yet."""
+    path = folder / "result.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def summary(folder: Path) -> tuple[float, ...]:
