@@ -22,6 +22,7 @@ from rlgen.continual.experience import Experience
 from rlgen.continual.hnet import TASK_INDICES, TaskIndex
 from rlgen.continual.hnet.descent import Descent
 from rlgen.continual.hnet.index import Tensors
+from rlgen.continual.hnet.reconstruction import errors
 from rlgen.core.ranges import check_range
 from rlgen.generative.latent_density import LatentAutoencoder
 from rlgen.generative.latent_density.density import LDE, GradientFit
@@ -114,8 +115,7 @@ class DensityIndex(TaskIndex):
             if self._fit is None:
                 self._fit = self._begun()
             return {"density": torch.tensor(self._fit.step())}
-        images = self.batch(step)[0] * 2 - 1
-        loss = pixel_errors(self._descent.network, images).mean()
+        loss = errors(self._descent.network, self.batch(step)[0]).mean()
         self._descent.descend(loss)
         return {"reconstruction": loss.detach()}
 
@@ -144,7 +144,7 @@ class DensityIndex(TaskIndex):
     def _close(self, experience: Experience) -> None:
         assert self._density is not None
         coder = self._coder()
-        own = [pixel_errors(coder, images * 2 - 1) for images, _ in self.all_batches()]
+        own = [errors(coder, images) for images, _ in self.all_batches()]
         self.errors = torch.cat([self.errors, torch.cat(own).mean()[None]])
         self.coders.append(coder)
         self.densities.append(self._density.eval().requires_grad_(False))
@@ -192,14 +192,3 @@ class DensityIndex(TaskIndex):
         if "density_step" in values:
             self._fit = self._begun()
             self._fit.restore(tensors, dict(values))
-
-
-def pixel_errors(coder: nn.Module, images: Tensor) -> Tensor:
-    """Returns the mean squared error (B,) of each picture redrawn.
-
-    Args:
-        coder: Pictures to the same.
-        images: (B, 3, n, n) in -1 to 1.
-    """
-    redrawn: Tensor = coder(images)
-    return (redrawn - images).square().mean((1, 2, 3))

@@ -208,9 +208,11 @@ def _plug_in(config: dict[str, Any]) -> None:
     The learners' own task indices need none; for an unknown one the message shall know all names.
     """
     learner = config.get("learner")
-    own = ("autoencoder", "gan", "prototype")
-    if isinstance(learner, dict) and learner.get("index", own[0]) not in own:
-        import_module("rlgen.density_index")
+    if isinstance(learner, dict) and "index" in learner:
+        from rlgen.continual.hnet import TASK_INDICES
+
+        if learner["index"] not in TASK_INDICES:
+            import_module("rlgen.density_index")
 
 
 def _kind(values: dict[str, Any]) -> str:
