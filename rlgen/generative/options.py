@@ -69,8 +69,8 @@ class LatentDensityOptions:
             gmm and prior (nothing is learned) at once, in one step.
         density_steps: Steps of the density, the last ones of the run.
         density_batch_size: Latents per step of the density.
-        density_learning_rate: At its start; null: the density's own usual one, for the LDE that of
-            the paper, 2e-4, which suits runs far longer than the default one.
+        density_learning_rate: At its start; null: the density's own usual one, for the LDE 4e-3
+            (the paper's 2e-4 suits runs far longer than the default one).
         density_options: Of the density itself, such as ``{components: 50}``.
         temperature: Of the samples in sheets.
     """
@@ -89,7 +89,7 @@ class LatentDensityOptions:
     density: str = "lde"
     density_steps: int = 4000
     density_batch_size: int = 128
-    density_learning_rate: float | None = 1e-3
+    density_learning_rate: float | None = None
     density_options: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
 

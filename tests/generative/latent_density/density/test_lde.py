@@ -75,8 +75,13 @@ def test_starts_of_the_release_and_ours():
     assert (ours.head.bias[3:6] == -1).all()
 
 
+def test_rate_falls_by_half_a_cosine():
+    rates = [LDE(dim=2).decay(progress) for progress in (0, 1 / 3, 1 / 2, 1)]
+    assert rates == pytest.approx([1, 0.75, 0.5, 0])
+
+
 def test_rate_halves_at_the_papers_milestones():
-    density = LDE(dim=2)
+    density = LDE(dim=2, schedule="milestones")
     epochs = [0, 14, 15, 34, 35, 60, 99, 100, 199]
     rates = [density.decay(epoch / 200) for epoch in epochs]
     assert rates == [1, 1, 0.5, 0.5, 0.25, 0.125, 0.125, 0.0625, 0.0625]
@@ -278,6 +283,7 @@ def test_log_sigma_has_a_floor():
         ({"max_width": 0}, "max_width=0 is too small"),
         ({"norm_init": "one"}, "norm_init=one is unknown; allowed: ones, paper"),
         ({"head_init": ""}, "allowed: spread, zeros"),
+        ({"schedule": "step"}, "schedule=step is unknown; allowed: cosine, milestones"),
         ({"min_log_scale": 1.0}, "min_log_scale=1.0"),
     ],
 )
