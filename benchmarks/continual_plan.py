@@ -31,7 +31,7 @@ SPLIT_TASKS = 5
 
 @dataclass
 class ContinualOptions:
-    """Options of the study; the defaults are small enough for an hour of one CPU core.
+    """Options of the study; the defaults take a few hours of one CPU core.
 
     ``index`` is that of HC-Net's rows among the learners; ``indices`` are compared with each other.
     ``only`` names learners (``hcnet`` with all its indices); empty: all. A train or test of 0 is
@@ -49,7 +49,7 @@ class ContinualOptions:
     size: int = 32
     train: int = 3000  # pictures of each task of the three sets
     test: int = 1000
-    epochs: int = 5
+    epochs: int = 15
     split_train: int = 1000  # pictures of each task of the split
     split_test: int = 500
     split_epochs: int = 4
