@@ -44,6 +44,7 @@ from latent_density_plan import (
 )
 from latent_density_rivals import PYTHAE, PythaeSampler, has_pythae, train_whole_vae
 from latent_density_tables import compare, report
+from omegaconf import OmegaConf
 from paired_runs import call, read_result
 
 from rlgen.core.cli import run_command
@@ -117,6 +118,8 @@ def train_autoencoder(options: StudyOptions, data: str, variant: str, seed: int)
     """Returns an autoencoder, trained by the command unless it is there; a killed run goes on."""
     folder = folder_of(options, data, variant, "autoencoder", seed)
     setting = SETTINGS[data]
+    if (folder / "config.yaml").exists():
+        check_autoencoder(folder, options, data)
     if not (folder / "card.md").exists():
         if (folder / "config.yaml").exists():
             command = [f"resume={folder}"]
@@ -131,6 +134,21 @@ def train_autoencoder(options: StudyOptions, data: str, variant: str, seed: int)
     pipeline = load_latent_pipeline(folder)
     pipeline.autoencoder.to(options.device)
     return pipeline.codec
+
+
+def check_autoencoder(folder: Path, options: StudyOptions, data: str) -> None:
+    """Checks that an autoencoder that is there is the one asked for.
+
+    Raises:
+        UserError: If it is of other settings.
+    """
+    setting, config = SETTINGS[data], OmegaConf.load(folder / "config.yaml")
+    found = [config.total_steps, config.size, config.model.dim, config.model.width]
+    wanted = [steps_of(options, data) + 1, setting.size, setting.dim, setting.width]
+    if found != wanted:
+        raise UserError(
+            f"{folder} has total_steps, size, dim and width {found}, not {wanted}; type another out"
+        )
 
 
 class Clock:
@@ -172,8 +190,9 @@ def draw(
         rate = options.lde_learning_rate if row == "lde" else None
         fit = {"steps": options.density_steps, "batch_size": options.density_batch_size}
         clock.time("fit", lambda: density.fit(latents, seed=seed, learning_rate=rate, **fit))
-    else:
-        density.standardise_on(latents)  # a normal with the latents' means and deviations
+    else:  # a normal with the latents' means and deviations
+        density.shift.copy_(latents.mean(0))
+        density.scale.copy_(latents.std(0))
     generator = torch.Generator().manual_seed(seed)
     z = clock.time("sample", lambda: density.sample(count, generator=generator))
     told: dict[str, Any] = dict(clock.seconds)

@@ -142,7 +142,10 @@ class PythaeSampler:
         self.sampler: Any = makers[name]()
 
     def fit(self, latents: torch.Tensor, steps: int, batch_size: int, seed: int) -> None:
-        """Learns latents (N, D), for as many whole epochs as hold the steps, at rate 1e-3."""
+        """Learns latents (N, D), for as many whole epochs as hold the steps.
+
+        Networks are of pythae's own sizes; the rate falls from 1e-3 by half a cosine, as ours.
+        """
         latents = latents.cpu()
         self.mean, self.scale = latents.mean(0), latents.std(0).clamp(min=1e-6)
         rows = (latents - self.mean) / self.scale
@@ -155,11 +158,14 @@ class PythaeSampler:
         from pythae.trainers import BaseTrainerConfig
 
         with tempfile.TemporaryDirectory() as folder, silent():
+            epochs = max(round(steps * batch_size / len(rows)), 1)
             training = BaseTrainerConfig(
                 output_dir=folder,
-                num_epochs=max(round(steps * batch_size / len(rows)), 1),
+                num_epochs=epochs,
                 per_device_train_batch_size=batch_size,
                 learning_rate=1e-3,
+                scheduler_cls="CosineAnnealingLR",
+                scheduler_params={"T_max": epochs},
                 seed=seed,
                 no_cuda=True,
             )

@@ -13,14 +13,25 @@ from latent_density_plan import (
 )
 from paired_runs import cell, read_result
 
+from rlgen.core.errors import UserError
+
 
 def collect(options: StudyOptions, data: str, variant: str) -> dict[str, dict[int, dict[str, Any]]]:
-    """Returns what is there, by row and seed."""
+    """Returns what is there, by row and seed.
+
+    Raises:
+        UserError: If results are of several settings.
+    """
     found: dict[str, dict[int, dict[str, Any]]] = {}
+    settings: dict[str, Any] | None = None
     for row in rows_of(options, variant):
         for seed in range(options.seeds):
             result = read_result(folder_of(options, data, variant, row, seed))
             if result is not None:
+                settings = settings or result["settings"]
+                if result["settings"] != settings:
+                    folder = folder_of(options, data, variant, row, seed)
+                    raise UserError(f"{folder} is of other settings than the rows before it")
                 found.setdefault(row, {})[seed] = result
     return found
 

@@ -33,7 +33,7 @@ by its sum, with a note.
 new images, with model= a run of python -m rlgen.train model=latent_density:
   count=64 grid=true      samples, as one sheet or as files; seed=0, temperature=1
   interpolate=a.png,b.png between two images; steps=8
-  complete=a.png keep=4   the first coordinates of an image's latent, the others drawn; count=8
+  complete=a.png keep=4   the first coordinates of an image's latent, the others drawn; count=1
   score=FOLDER            how usual its images are, most unusual first; csv=scores.csv and a sheet
   image=a.png             its reconstruction; keep=4 by its first coordinates alone
 

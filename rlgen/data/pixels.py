@@ -80,7 +80,7 @@ def open_pixels(source: str, size: int | None = None, channels: int | None = Non
             held out.
         size: Side in pixels; the shorter side is resized to it and the middle cut out. None: as
             the images are, which must be square then.
-        channels: 1 for grey, 3 for RGB; None: as the images are.
+        channels: 1 for grey, 3 for RGB; None: as in a labelled set, RGB of a folder.
 
     Raises:
         UserError: If there are none, or they cannot be brought to one size.
@@ -154,13 +154,15 @@ def to_pixels(image: Pixels | Image.Image, size: int, channels: int) -> torch.Te
 
 
 def _split(images: PixelSet) -> tuple[PixelSet, PixelSet]:
-    """Holds out images: those in folders that say so, or every 20th; of few images none."""
+    """Holds out images: those in folders that say so, or every 20th, or else the last one."""
     parts = [Path(name).parts for name in images.names]
     held = [any(p in ("val", "test", "validation", "valid") for p in part) for part in parts]
     if not any("train" in part for part in parts) or not any(held):
         held = [k % HELD_OUT == HELD_OUT - 1 for k in range(len(images))]
-    if not any(held):
+    if len(images) == 1:
         return images, images
+    if not any(held):
+        held[-1] = True
     mask = torch.tensor(held)
     return tuple(  # type: ignore[return-value]
         PixelSet(images.pixels[m], [n for n, take in zip(images.names, m, strict=True) if take])

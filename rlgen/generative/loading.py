@@ -9,7 +9,16 @@ from safetensors import SafetensorError
 from rlgen.core.errors import UserError
 
 INDEX = "model_index.json"
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError)
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    ImportError,  # of what a config asks for, such as a quantization
+    SafetensorError,
+)
 
 
 def find_pipeline(folder: str | Path) -> Path:

@@ -56,7 +56,7 @@ class LatentDensityOptions:
         name: Name of the model.
         dim: D, coordinates of the latent vector.
         width: Channels of the autoencoder's first convolution; 64 in the paper.
-        channels: 1 for grey, 3 for RGB; null: as the images are.
+        channels: 1 for grey, 3 for RGB; null: as in a labelled set, RGB of a folder.
         norm_scale: Mean of BatchNorm's initial scale; 0 in the authors' code.
         warmup: W, epochs over which coordinates are opened one after another; null: half of the
             autoencoder's training, as in the paper; 0: all from the start.

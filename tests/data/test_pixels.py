@@ -35,7 +35,14 @@ def test_folders_named_train_and_val_are_what_they_say(tmp_path):
     assert sets.test.names == ["val/c.png"]
 
 
-def test_few_images_are_both(tmp_path):
+def test_of_few_images_the_last_one_is_held_out(tmp_path):
+    for name in "abc":
+        write(tmp_path / f"{name}.png")
+    sets = open_pixels(str(tmp_path))
+    assert (sets.train.names, sets.test.names) == (["a.png", "b.png"], ["c.png"])
+
+
+def test_a_single_image_is_both(tmp_path):
     write(tmp_path / "a.png")
     sets = open_pixels(str(tmp_path), channels=1)
     assert sets.train is sets.test
@@ -47,7 +54,8 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     write(tmp_path / "b.png", 20, 16)
     with pytest.raises(UserError, match=r"another size than 'a\.png'; type size=64"):
         open_pixels(str(tmp_path))
-    assert open_pixels(str(tmp_path), 8).train.pixels.shape == (2, 3, 8, 8)
+    sets = open_pixels(str(tmp_path), 8)
+    assert sets.train.pixels.shape == sets.test.pixels.shape == (1, 3, 8, 8)
     write(tmp_path / "a.png", 14, 12)
     with pytest.raises(UserError, match="which is no square; type size=64"):
         open_pixels(str(tmp_path))
@@ -79,7 +87,8 @@ def test_an_archive_or_folder_goes_by_its_name(tmp_path, monkeypatch):
     write(tmp_path / "faces/x/a.png")
     write(tmp_path / "faces/b.png")
     monkeypatch.setenv("RLGEN_DATA", str(tmp_path))
-    assert len(open_pixels("faces").train) == 2
+    sets = open_pixels("faces")
+    assert (sets.train.names, sets.test.names) == (["b.png"], ["x/a.png"])
     assert open_pixels("faces/x").train.names == ["a.png"]
 
 

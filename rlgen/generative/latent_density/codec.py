@@ -35,10 +35,10 @@ class LatentCodec:
     def __init__(self, network: Any, size: int | None = None) -> None:
         self.network: nn.Module = network.eval()
         own = isinstance(network, LatentAutoencoder)
-        if not own and not (hasattr(network, "encode") and hasattr(network, "decode")):
+        if not own and not all(hasattr(network, name) for name in ("encode", "decode", "config")):
             raise UserError(
-                f"{type(network).__name__} has no encode and decode; allowed: LatentAutoencoder "
-                "and the autoencoders of diffusers"
+                f"{type(network).__name__} has no encode, decode and config; allowed: "
+                "LatentAutoencoder and the autoencoders of diffusers"
             )
         config = network.config
         if own:
@@ -52,7 +52,7 @@ class LatentCodec:
                 raise UserError(
                     f"{type(network).__name__} takes images of many sizes; type size=64, say"
                 )
-            self.size, self.channels = int(size), int(config.in_channels)
+            self.size, self.channels = int(size), int(config.get("in_channels", 3))
             self.low, self.high = -1.0, 1.0
             self.shift = float(config.get("shift_factor") or 0.0)
             self.factor = float(config.get("scaling_factor") or 1.0)
@@ -74,9 +74,16 @@ class LatentCodec:
 
     def _latent(self, x: torch.Tensor) -> torch.Tensor:
         output = self.network.encode(x)  # type: ignore[operator]
-        distribution = getattr(output, "latent_dist", None)
-        latent: torch.Tensor = output.latents if distribution is None else distribution.mode()
-        return (latent - self.shift) * self.factor
+        if (distribution := getattr(output, "latent_dist", None)) is not None:
+            return (distribution.mode() - self.shift) * self.factor
+        for name in ("latents", "latent"):  # diffusers' classes differ
+            latent = getattr(output, name, None)
+            if isinstance(latent, torch.Tensor):
+                return (latent - self.shift) * self.factor
+        raise UserError(
+            f"{type(self.network).__name__}.encode returns no latent_dist, latents or latent, as "
+            "the autoencoders of diffusers do"
+        )
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:

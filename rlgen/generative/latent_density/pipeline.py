@@ -130,8 +130,8 @@ class LatentDensityPipeline(DiffusionPipeline):
 
         Args:
             images: A PIL image, a uint8 array (H, W), (H, W, 1) or (H, W, 3), a tensor (channels,
-                n, n) or (B, channels, n, n) in -1 to 1, or a list of these. PIL images and arrays
-                are resized and their middle is cut out.
+                n, n) or (B, channels, n, n), uint8 or floats in -1 to 1, or a list of these. PIL
+                images and arrays are resized and their middle is cut out.
 
         Raises:
             UserError: If an image is of another kind, size or number of channels.
@@ -287,7 +287,9 @@ class LatentDensityPipeline(DiffusionPipeline):
             raise UserError(
                 f"images of shape {tuple(x.shape)}; (count, {str(wanted)[1:]} is needed"
             )
-        return x.float()
+        if x.dtype != torch.uint8 and not x.is_floating_point():
+            raise UserError(f"images of {x.dtype}; allowed: uint8, and floats in -1 to 1")
+        return to_signed(x) if x.dtype == torch.uint8 else x.float()
 
     def _images(self, z: torch.Tensor, output_type: str) -> Any:
         x = torch.cat([self.codec.decode(part) for part in z.split(256)])
@@ -358,7 +360,7 @@ def load_latent_pipeline(folder: str | Path) -> LatentDensityPipeline:
     if index["_class_name"] != LatentDensityPipeline.__name__:
         raise UserError(f"{path} holds a {index['_class_name']}, not a LatentDensityPipeline")
     part = index.get("autoencoder")
-    name = part[1] if isinstance(part, list) and len(part) == 2 else str(part)
+    name = str(part[1] if isinstance(part, list) and len(part) == 2 else part)
     if name == LatentAutoencoder.__name__:
         kind: Any = LatentAutoencoder
     elif name in FOREIGN:
@@ -370,7 +372,9 @@ def load_latent_pipeline(folder: str | Path) -> LatentDensityPipeline:
     size, reference = index.get("image_size"), index.get("reference")
     check_range("image_size", size, 1, 65_536, optional=True)
     if reference is not None and not (
-        isinstance(reference, list) and all(isinstance(v, (int, float)) for v in reference)
+        isinstance(reference, list)
+        and reference
+        and all(isinstance(value, (int, float)) for value in reference)
     ):
         raise UserError(f"{path}: reference is no list of numbers")
     return LatentDensityPipeline(autoencoder, load_density(path / "density"), size, reference)

@@ -217,7 +217,8 @@ def _write_scores(rows: Sequence[_Scored], path: Path) -> None:
     writer.writerow(["file", "log_prob", "share_of_held_out_below", "squared_error"])
     for row in rows:
         rank = "" if row.rank is None else f"{row.rank:.4f}"
-        writer.writerow([row.name, f"{row.log_prob:.4f}", rank, f"{row.error:.6f}"])
+        name = row.name.encode("utf-8", "backslashreplace").decode()  # names need not be text
+        writer.writerow([name, f"{row.log_prob:.4f}", rank, f"{row.error:.6f}"])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text.getvalue())

@@ -1,9 +1,10 @@
 """Training a latent-density autoencoder: the autoencoder, then the density of its latents.
 
 Paper: arXiv 1902.04294 (see :mod:`rlgen.generative.latent_density.autoencoder`). Losses, schedule
-and both optimisers are those of the authors' released code, in two stages as in its final version
-(spec section b, seen). Reconstructed: milestones of the learning rate are shares of the training
-instead of the epochs 20, 50, 100 of 200, so that shorter runs have them too. Everything random in
+of the coordinates and the autoencoder's optimiser are those of the authors' released code, in two
+stages as in its final version (spec section b, seen). Reconstructed: milestones of the learning
+rate are shares of the training instead of the epochs 20, 50, 100 of 200, so that shorter runs have
+them too. Everything random in
 step k is a function of (seed, k): a resumed run goes on exactly, in either stage.
 """
 
@@ -84,9 +85,11 @@ class LatentDensityTrainer:
         self._make_autoencoder()
         torch.manual_seed(config["seed"])
         self.density = self._make_density().to(self.device)
+        self.density.check_fit(len(self.sets.train))  # now, not after the autoencoder
         self.autoencoder_steps: int = config["total_steps"] - self._density_steps()
         self.fit: GradientFit | None = None
         self.fitted = False  # whether the density has been begun
+        self._opened = 1  # coordinates never close again, not even where total_steps grows
 
     def _check_options(self) -> None:
         options = self.options
@@ -150,8 +153,10 @@ class LatentDensityTrainer:
         """Returns k, how many coordinates reach the decoder at a step."""
         dim, warmup = self.options["dim"], self.options["warmup"]
         if warmup is None:  # half of the training; k depends on t / W, so steps do as well
-            return open_coordinates(step, dim, self.autoencoder_steps / 2)
-        return open_coordinates(step / self.batches.steps_per_epoch, dim, warmup)
+            k = open_coordinates(step, dim, self.autoencoder_steps / 2)
+        else:
+            k = open_coordinates(step / self.batches.steps_per_epoch, dim, warmup)
+        return max(k, self._opened)
 
     def train_step(self, step: int) -> dict[str, torch.Tensor]:
         """Takes a step of the autoencoder or, later, of the density.
@@ -173,7 +178,7 @@ class LatentDensityTrainer:
             group["betas"] = (self.options["beta1"], self.options["beta2"])
         self.wrapped.train()
         x = self.codec.to_range(to_signed(self.batches.at(step)))
-        k = self.opened(step)
+        self._opened = k = self.opened(step)
         with self.accelerator.autocast():
             output = self.wrapped(x, k)
             terms = self.loss(output, x)
@@ -206,8 +211,6 @@ class LatentDensityTrainer:
         if not isinstance(self.density, GradientDensity):
             return
         latents = encode_all(self.codec, self.sets.train, self.device)
-        if len(latents) < 2:
-            raise UserError("one image has no distribution; name a folder of more")
         self.fit = GradientFit(
             self.density,
             self.density.standardise_on(latents),
@@ -301,6 +304,7 @@ class LatentDensityTrainer:
         }
         if not self.fitted:
             tensors["optimizer"], state["optimizer"] = optimizer_state(self.optimizer)
+            state["opened"] = self._opened
             return tensors, state
         state["autoencoder_steps"] = self.autoencoder_steps
         if self.fit is None:
@@ -324,6 +328,7 @@ class LatentDensityTrainer:
             self.autoencoder.load_state_dict(tensors["autoencoder"])
             if not state["density_begun"]:
                 restore_optimizer(self.optimizer, tensors["optimizer"], state["optimizer"])
+                self._opened = int(state["opened"])
                 return
             self._restore_density(tensors, state)
         except (KeyError, RuntimeError, ValueError) as error:

@@ -165,6 +165,22 @@ def test_the_learning_rate_is_halved_at_its_milestones():
     assert rates == [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4]
 
 
+def test_coordinates_stay_open_where_a_resumed_run_is_longer():
+    first = trainer("total_steps=18", "model.density_steps=8")
+    for step in range(5):
+        first.train_step(step)
+    longer, fresh = (trainer("total_steps=88", "model.density_steps=8") for _ in range(2))
+    longer.restore(*first.state())
+    opened = [longer.opened(step) for step in (5, 10, 20, 40)]
+    assert opened[0] == first.opened(4) > fresh.opened(5)
+    assert opened == sorted(opened)
+
+
+def test_what_cannot_be_fitted_is_told_before_the_autoencoder_is_trained():
+    with pytest.raises(UserError, match=r"components=999 for \d+ latents"):
+        trainer("model.density=gmm", "model.density_options={components: 999}")
+
+
 @pytest.mark.parametrize("density", ["gaussian", "prior", "flow", "vae", "diffusion"])
 def test_every_density_can_be_trained(density):
     made = trainer(

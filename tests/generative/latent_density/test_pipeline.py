@@ -1,11 +1,12 @@
 """The pipeline: what it returns, what it refuses, saving, and other people's autoencoders."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny
 from PIL import Image
 
 from rlgen.core.errors import UserError
@@ -215,10 +216,83 @@ def test_an_autoencoder_of_diffusers_is_plugged_in(foreign, tmp_path):
     assert torch.equal(again.sample(2, generator=generator(), output_type="pt"), images)
 
 
+def tiny() -> AutoencoderTiny:
+    return AutoencoderTiny(
+        encoder_block_out_channels=(4, 4),
+        decoder_block_out_channels=(4, 4),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        latent_channels=2,
+    )
+
+
+def deep() -> AutoencoderDC:
+    blocks = ("ResBlock", "ResBlock")
+    return AutoencoderDC(
+        latent_channels=2,
+        encoder_block_types=blocks,
+        decoder_block_types=blocks,
+        encoder_block_out_channels=(4, 4),
+        decoder_block_out_channels=(4, 4),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+        scaling_factor=0.5,
+    )
+
+
+@pytest.mark.parametrize("make", [tiny, deep])
+def test_other_autoencoders_of_diffusers_are_plugged_in(make, tmp_path):
+    torch.manual_seed(0)
+    codec = LatentCodec(make(), 16)
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        latent = codec.network.encode(x, return_dict=False)[0]
+        expected = codec.network.decode(latent).sample.clamp(-1, 1)
+    assert torch.allclose(codec.decode(codec.encode(x)), expected, atol=1e-5)
+    density = FullGaussian(dim=codec.dim)
+    density.fit(torch.randn(4 * codec.dim, codec.dim, generator=generator()))
+    LatentDensityPipeline(codec.network, density, image_size=16).save_pretrained(tmp_path)
+    assert load_latent_pipeline(tmp_path).codec.dim == codec.dim
+
+
+def test_a_network_without_latents_is_refused():
+    class Odd(torch.nn.Linear):
+        config: ClassVar[dict] = {"in_channels": 3}
+        decode = torch.nn.Linear.forward
+
+        def encode(self, x):
+            return x
+
+    with pytest.raises(UserError, match=r"Odd\.encode returns no latent_dist, latents or latent"):
+        LatentCodec(Odd(2, 2), 16)
+
+
+def test_a_folder_with_code_is_not_executed(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["density"] = ["harm", "Harm"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    done = tmp_path / "done"
+    (tmp_path / "density/harm.py").write_text(f"open({str(done)!r}, 'w')\nclass Harm: pass\n")
+    with pytest.raises(ValueError, match="harm"):
+        LatentDensityPipeline.from_pretrained(tmp_path)
+    load_latent_pipeline(tmp_path)
+    assert not done.exists()
+
+
+def test_bytes_are_taken_as_bytes(pipeline):
+    pixels = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8, generator=generator())
+    assert torch.equal(pipeline.encode(pixels), pipeline.encode(pixels.float() / 127.5 - 1))
+    with pytest.raises(UserError, match=r"images of torch.int64; allowed: uint8, and floats"):
+        pipeline.encode(pixels.long())
+
+
 def test_an_autoencoder_that_does_not_fit_is_refused(foreign):
     with pytest.raises(UserError, match="takes images of many sizes; type size=64"):
         LatentCodec(foreign)
-    with pytest.raises(UserError, match="Linear has no encode and decode"):
+    with pytest.raises(UserError, match="Linear has no encode, decode and config"):
         LatentCodec(torch.nn.Linear(2, 2))
     with pytest.raises(UserError, match="latents of 4 coordinates, the autoencoder's have 128"):
         LatentDensityPipeline(foreign, FullGaussian(dim=4), image_size=16)
@@ -231,6 +305,8 @@ def test_an_autoencoder_that_does_not_fit_is_refused(foreign):
         ({"autoencoder": ["os", "system"]}, "autoencoder of kind 'system'"),
         ({"image_size": "large"}, "image_size=large"),
         ({"reference": 3}, "reference is no list"),
+        ({"reference": []}, "reference is no list"),
+        ({"autoencoder": ["x", None]}, "autoencoder of kind 'None'"),
     ],
 )
 def test_a_strange_index_is_refused(pipeline, tmp_path, change, part):

@@ -116,11 +116,22 @@ class LatentDensity(ModelMixin, ConfigMixin, ABC):
         check_range("batch_size", batch_size, 1, 10**7)
         check_range("seed", seed, 0, 2**63 - 1)
         check_range("learning_rate", learning_rate, 1e-9, 1e3, optional=True)
+        self.check_fit(len(latents))
         rows = self.standardise_on(latents)
         options = FitOptions(steps, batch_size, seed, learning_rate, on_step)
         losses = self._fit(rows, options)
         self.eval()
         return losses
+
+    def check_fit(self, count: int) -> None:
+        """Checks, before anything is trained, whether so many latents can be fitted.
+
+        Raises:
+            UserError: If there are too few.
+            MissingExtraError: If a library is missing.
+        """
+        if count < 2:
+            raise UserError(f"{count} latents cannot be fitted; give 2 or more")
 
     @torch.no_grad()
     def standardise_on(self, latents: torch.Tensor) -> torch.Tensor:

@@ -92,7 +92,7 @@ class MAF(GradientDensity):
         UserError: If an option is out of range.
     """
 
-    learning_rate = 1e-3
+    learning_rate = 3e-3
     max_grad_norm: ClassVar[float | None] = 5.0
 
     @register_to_config

@@ -5,6 +5,7 @@ nor a pickle. It is the usual way of sampling from a plain autoencoder.
 """
 
 import warnings
+from importlib.util import find_spec
 
 import torch
 from diffusers.configuration_utils import register_to_config
@@ -52,18 +53,20 @@ class GMM(LatentDensity):
         self.register_buffer("means", torch.zeros(components, dim))
         self.register_buffer("factors", torch.eye(dim).repeat(components, 1, 1))
 
+    def check_fit(self, count: int) -> None:
+        """See :meth:`LatentDensity.check_fit`; there have to be as many latents as Gaussians."""
+        super().check_fit(count)
+        if find_spec("sklearn") is None:
+            raise MissingExtraError("a Gaussian mixture (gmm)", "gmm")
+        if count < len(self.means):
+            given = f"components={len(self.means)} for {count} latents"
+            raise UserError(f"{given}; type components={count} or fewer")
+
     def _fit(self, rows: torch.Tensor, options: FitOptions) -> list[float]:
-        try:
-            from sklearn.exceptions import ConvergenceWarning
-            from sklearn.mixture import GaussianMixture
-        except ImportError as error:
-            raise MissingExtraError("a Gaussian mixture (gmm)", "gmm") from error
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
         components = len(self.means)
-        if len(rows) < components:
-            raise UserError(
-                f"components={components} for {len(rows)} latents; "
-                f"type components={len(rows)} or fewer"
-            )
         model = GaussianMixture(
             components,
             reg_covar=self._ridge,

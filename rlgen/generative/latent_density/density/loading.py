@@ -21,7 +21,7 @@ def load_density(folder: str | Path) -> LatentDensity:
     path = Path(folder)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        name = config["_class_name"]
+        name = str(config["_class_name"])
     except FileNotFoundError:
         raise UserError(
             f"{folder} holds no latent density (config.json); name a folder that save_pretrained "
@@ -48,6 +48,7 @@ def load_density(folder: str | Path) -> LatentDensity:
         TypeError,
         RuntimeError,
         AttributeError,
+        ImportError,  # of what a config asks for, such as a quantization
         SafetensorError,
     ) as error:
         raise UserError(f"cannot read {folder}: {_short(error)}") from None

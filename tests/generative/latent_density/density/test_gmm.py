@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlgen.core.errors import MissingExtraError, UserError
-from rlgen.generative.latent_density.density import GMM, load_density
+from rlgen.generative.latent_density.density import GMM, gmm, load_density
 
 mixture = pytest.importorskip("sklearn.mixture")
 
@@ -72,6 +72,7 @@ def test_loading_and_sampling_need_no_scikit_learn(fitted, tmp_path, monkeypatch
 
     fitted.save_pretrained(tmp_path)
     monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(gmm, "find_spec", lambda name: None)
     loaded = load_density(tmp_path)
     drawn = loaded.sample(5, generator=seeded(0))
     torch.testing.assert_close(loaded.log_prob(drawn), fitted.log_prob(drawn))
