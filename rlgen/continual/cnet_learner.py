@@ -82,6 +82,9 @@ class CNetLearner(Learner):
         self.cnet.freeze(self._portion)
         self._portion = None
 
+    def _abandon(self) -> None:
+        self._portion = None
+
     def _logits(self, images: Tensor, task: int) -> Tensor:
         logits: Tensor = self.cnet.portion(task)(images)
         return logits

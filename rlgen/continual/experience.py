@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ class Experience:
     def __post_init__(self) -> None:
         if not self.name:
             raise UserError("a task needs a name")
+        if self.name in (".", "..") or Path(self.name).name != self.name or "\\" in self.name:
+            raise UserError(f"task {self.name!r}: its name names a folder too; type a plain one")
         if len(self.classes) < 2:
             raise UserError(f"task {self.name}: 2 or more classes are needed to learn anything")
         for what, part in (("train", self.train), ("test", self.test)):
@@ -59,6 +62,31 @@ class Experience:
     def sets(self) -> LabelledSets:
         """Returns the same data as rlgen.data's batches take them."""
         return LabelledSets(self.name, self.classes, self.train, self.test)
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What is kept of a task's data.
+
+    Attributes:
+        name: Of the task.
+        classes: Names of its classes.
+        mean: Of each channel, in 0 to 1; taken off every picture shown to this task's part.
+        deviation: By which it is divided then.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Maps pictures in 0 to 1, (B, C, H, W), as this task's training saw them."""
+        mean, deviation = (
+            torch.tensor(values, device=images.device)[:, None, None]
+            for values in (self.mean, self.deviation)
+        )
+        return (images - mean) / deviation
 
 
 def as_tensors(part: LabelledImages) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,8 @@ C-net, and ``config.json``: the widths of its channel groups, classes, and the n
 pictures.
 """
 
+import glob
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rlgen.continual.cnet import CNet
-from rlgen.continual.learner import TaskRecord
+from rlgen.continual.experience import TaskRecord
 from rlgen.continual.stacking import INPUT, resized, trace_layout
 from rlgen.core.errors import UserError
 
@@ -37,7 +37,7 @@ class ExportedTask:
 
 
 def export_task(cnet: CNet, task: int, record: TaskRecord, folder: Path) -> None:
-    """Saves a task's portion so that its folder is complete or as it was before.
+    """Saves a task's portion so that its folder is complete or absent, never half of one.
 
     Args:
         cnet: Has learned the task.
@@ -49,18 +49,22 @@ def export_task(cnet: CNet, task: int, record: TaskRecord, folder: Path) -> None
         UserError: If there is no such task, or the folder holds something else.
     """
     module = cnet.assemble(task)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists() and any(path.name not in (WEIGHTS, CONFIG) for path in folder.iterdir()):
         raise UserError(f"{folder} holds other files; name a new folder to export to")
-    fresh = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*-tmp"):  # of a killed process
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh, old = (folder.with_name(f".{folder.name}.{age}-tmp") for age in ("new", "old"))
+    fresh.mkdir()
     weights = {name: v.cpu().contiguous().clone() for name, v in module.state_dict().items()}
     save_file(weights, fresh / WEIGHTS, {"format": "pt"})
     widths = {group: width for group, width in cnet.widths(task).items() if group != INPUT}
     text = json.dumps({"shape": cnet.shape, "widths": widths, **vars(record)}, indent=1)
     (fresh / CONFIG).write_text(text + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_task(network: nn.Module, folder: Path) -> ExportedTask:

@@ -141,7 +141,7 @@ def share_capacity(config: dict[str, Any], tasks: int) -> None:
         return  # nothing is shared out, or as long as something is left
     fractions = options.get("fractions")
     if fractions is None:
-        options["tasks"] = options["tasks"] or tasks
+        options["tasks"] = tasks if options["tasks"] is None else options["tasks"]
     shares = options["tasks"] if fractions is None else len(fractions)
     if shares < tasks and not options.get("grow"):
         grow = "type learner.grow=true, or " if "grow" in options else ""

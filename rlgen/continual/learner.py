@@ -6,23 +6,24 @@ pictures (spec hc_net, invariant 8); one that does says so by ``keeps_data``.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rlgen.continual.experience import Experience, Progress
+from rlgen.continual.experience import Experience, Progress, TaskRecord
 from rlgen.continual.recipe import Recipe, Training
 from rlgen.core.checkpoint import (
     CheckpointError,
     list_checkpoints,
     load_checkpoint,
+    next_step,
     save_checkpoint,
 )
 from rlgen.core.errors import NonFiniteLossError, UserError, closest
 from rlgen.core.registry import Registry
+from rlgen.core.seeding import step_seed
 
 Route = Callable[[Tensor], Tensor]
 Tensors = dict[str, dict[str, Tensor]]
@@ -40,31 +41,6 @@ class Prediction(NamedTuple):
     task: Tensor
     label: Tensor
     logits: Tensor
-
-
-@dataclass(frozen=True)
-class TaskRecord:
-    """What is kept of a task's data.
-
-    Attributes:
-        name: Of the task.
-        classes: Names of its classes.
-        mean: Of each channel, in 0 to 1; taken off every picture shown to this task's part.
-        deviation: By which it is divided then.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    def normalized(self, images: Tensor) -> Tensor:
-        """Maps pictures in 0 to 1, (B, C, H, W), as this task's training saw them."""
-        mean, deviation = (
-            torch.tensor(values, device=images.device)[:, None, None]
-            for values in (self.mean, self.deviation)
-        )
-        return (images - mean) / deviation
 
 
 class Learner(ABC):
@@ -109,7 +85,7 @@ class Learner(ABC):
 
     @abstractmethod
     def parameter_count(self) -> int:
-        """Returns the parameters kept for all tasks learned."""
+        """Returns the network's parameters kept for all tasks learned; bytes tell the rest."""
 
     @abstractmethod
     def memory_bytes(self) -> int:
@@ -126,6 +102,10 @@ class Learner(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Ends a task whose training is over."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Forgets a task under way."""
 
     @abstractmethod
     def _logits(self, images: Tensor, task: int) -> Tensor:
@@ -190,7 +170,10 @@ class Learner(ABC):
     def begin_task(self, experience: Experience) -> None:
         """Gets ready for a task; see :meth:`learn_task`."""
         if self.training is not None:
-            raise UserError(f"task {self.training.experience.name} is not ended yet")
+            raise UserError(
+                f"task {self.training.experience.name} is not ended yet; end_task() or "
+                "abandon_task() first"
+            )
         if experience.name in self.tasks:
             raise UserError(
                 f"task {experience.name} was learned before; give the repeated one another name"
@@ -209,14 +192,14 @@ class Learner(ABC):
 
         Raises:
             NonFiniteLossError: If the loss is NaN or infinite; checked every 50 steps and at the
-                end, so as not to wait for the device.
+                end, so as not to wait for the device. The task is given up.
         """
         training = self._under_way()
         if training.step == training.total_steps:
             return self._step_after()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # of dropout
-            torch.manual_seed(training.seed * 1_000_003 + training.step)
+            torch.manual_seed(step_seed(training.seed, training.step))
             images, labels = training.batches.at(training.step)
             # Not channels last: with the odd widths that shares have, training ResNets on the CPU
             # ended in a corrupted heap (torch 2.13); contiguous batches do not.
@@ -226,15 +209,34 @@ class Learner(ABC):
         terms = {"loss": loss.detach(), **{f"loss/{k}": v.detach() for k, v in terms.items()}}
         due = not training.step % 50 or training.step == training.total_steps
         if due and not torch.isfinite(loss):
+            self.abandon_task()  # nothing of it may be frozen
             raise NonFiniteLossError("loss", training.step)
         return terms
 
     def end_task(self) -> None:
-        """Ends the task under way and keeps what was learned."""
+        """Ends the task under way and keeps what was learned, for good.
+
+        Raises:
+            UserError: If it has steps left, or none is under way.
+        """
         experience = self._under_way().experience
+        if self.steps_left:
+            raise UserError(
+                f"task {experience.name} has {self.steps_left} steps left; take them, or "
+                "abandon_task()"
+            )
         mean, deviation = map(tuple, experience.sets().statistics())
         self._close()
         self.records.append(TaskRecord(experience.name, experience.classes, mean, deviation))
+        self.training = None
+
+    def abandon_task(self) -> None:
+        """Gives the task under way up.
+
+        Weights that a baseline shares among tasks stay as its steps left them.
+        """
+        self._under_way()
+        self._abandon()
         self.training = None
 
     def _under_way(self) -> Training:
@@ -373,9 +375,7 @@ class Learner(ABC):
         Args:
             folder: Holds the newest state.
         """
-        steps = self.steps_done + 1 if self.training else 0
-        number = len(self.records) * 10**9 + steps  # tells apart states inside and between tasks
-        return save_checkpoint(folder, number, *self.state(), keep=1)
+        return save_checkpoint(folder, next_step(folder), *self.state(), keep=1)
 
     def load(self, folder: Path, experience: Experience | None = None) -> None:
         """Loads what :meth:`save` wrote into a new learner made with the same arguments.

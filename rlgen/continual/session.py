@@ -80,9 +80,17 @@ class StreamSession(StepSession):
         self.trainer = trainer
 
     def restore(self) -> None:
-        """See :meth:`StepSession.restore`; counts again how many steps there are."""
+        """See :meth:`StepSession.restore`; counts again how many steps there are.
+
+        What a kill kept from being written after the last whole task is written now.
+        """
         super().restore()
         self.total_steps = self.step + self.trainer.steps_ahead()
+        if self.writes and self.trainer.number:
+            if self.trainer.learner.training is None:
+                self.write()
+            else:
+                self._export()
 
     def milestone(self) -> int:
         """Begins the next task, unless one is under way, and returns the step at which it ends."""
@@ -128,15 +136,20 @@ class StreamSession(StepSession):
 
     def write(self) -> None:
         """Writes what stands between two tasks: learner, exported task, figures, tables."""
-        trainer, folder = self.trainer, self.folder
-        learner = trainer.learner
-        learner.save(folder / LEARNED)
-        if self.config["export"] and isinstance(learner, CNetLearner):
-            last = trainer.number - 1
-            record = learner.records[last]
-            export_task(learner.cnet, last, record, folder / EXPORTED / record.name)
-        write_text(folder / "tasks.csv", self._csv())
+        self.trainer.learner.save(self.folder / LEARNED)
+        self._export()
+        write_text(self.folder / "tasks.csv", self._csv())
         self.draw_scores()
+
+    def _export(self) -> None:
+        """Exports the tasks of a C-net that have no folder yet; what was learned never changes."""
+        learner = self.trainer.learner
+        if not self.config["export"] or not isinstance(learner, CNetLearner):
+            return
+        for task, record in enumerate(learner.records):
+            folder = self.folder / EXPORTED / record.name
+            if not folder.exists():
+                export_task(learner.cnet, task, record, folder)
 
     def _csv(self) -> str:
         text = io.StringIO()

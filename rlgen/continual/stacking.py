@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.utils.parametrize import is_parametrized
 
 from rlgen.continual.heads import dry_run, evaluating, find_head
 from rlgen.core.errors import UserError
@@ -24,7 +25,6 @@ INPUT = "input"
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # Modules and functions that keep channels apart: no channel of their output reads another one.
-# Instance norms are among them; those with weights are not taken, for want of a private set.
 _POOLS = ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool")
 _APART_MODULES = (
     *(getattr(nn, f"{pool}{dim}d") for pool in _POOLS for dim in (1, 2, 3)),
@@ -192,6 +192,12 @@ class _Walk:
         )
 
     def _layer(self, name: str, module: Any, given: str, source: Any) -> str:
+        if is_parametrized(module) or module._forward_pre_hooks:
+            raise UserError(
+                f"{name} has a parametrisation or a hook (weight or spectral norm), which its "
+                "share of channels would lose; remove it"
+            )
+        self._check_shared(name, module)
         size = self.sizes[self.root(given)]
         linear = isinstance(module, nn.Linear)
         rows = module.out_features if linear else module.out_channels
@@ -211,6 +217,11 @@ class _Walk:
         before = self.layers.setdefault(name, layer)
         self.join(before.reads, given, name)  # where one layer is used twice
         return own
+
+    def _check_shared(self, name: str, module: Any) -> None:
+        for other in self.layers:
+            if other != name and self.network.get_submodule(other).weight is module.weight:
+                raise UserError(f"{name} and {other} share one weight; give each its own")
 
     def _function(self, node: fx.Node) -> str | None:
         name = node.target if isinstance(node.target, str) else node.target.__name__

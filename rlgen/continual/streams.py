@@ -252,6 +252,8 @@ def drawn_stream(fit: Fit | None = None) -> list[Experience]:
 def task_name(source: str) -> str:
     """Returns the name of a set's task: the last part of a path or of a hub's name."""
     bare = source.rstrip("/").rpartition("/")[2]
+    if bare in (".", ".."):
+        return Path(source).resolve().name
     for prefix in (HUB, PREFIX):
         bare = bare.removeprefix(prefix)
     return bare.removesuffix(".npz").removesuffix(".tar") or source

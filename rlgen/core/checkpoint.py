@@ -94,6 +94,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir())
 
 
+def next_step(folder: Path) -> int:
+    """Returns the number after a folder's newest checkpoint, for what counts saves, not steps."""
+    found = list_checkpoints(folder)
+    return int(found[-1].name.removeprefix(_PREFIX)) + 1 if found else 0
+
+
 def newest_readable(folder: Path) -> Path | None:
     """Returns the newest checkpoint whose files pass their check, or None."""
     return next((path for path in reversed(list_checkpoints(folder)) if _is_readable(path)), None)

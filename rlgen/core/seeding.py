@@ -18,6 +18,16 @@ def spawn_generators(seed: int | None, *names: str) -> dict[str, np.random.Gener
     return {name: np.random.default_rng(child) for name, child in zip(names, children, strict=True)}
 
 
+def step_seed(seed: int, step: int) -> int:
+    """Returns the seed of a step's random numbers, which any generator of torch takes.
+
+    Args:
+        seed: 0 or more, of any size.
+        step: 0 or more.
+    """
+    return (seed * 1_000_003 + step) % 2**63
+
+
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
     """Returns the state of a PCG64 generator as plain Python values (JSON writes them exactly)."""
     return dict(generator.bit_generator.state)

@@ -2,17 +2,17 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
-from continual_toys import RECIPE, SHAPE, network, pictures, task
+from continual_toys import RECIPE, SHAPE, batch, network, pictures, task
 
 from rlgen.continual.cnet_learner import CNetLearner
 from rlgen.continual.experience import Experience, as_tensors
 from rlgen.continual.export import export_task, load_task
 from rlgen.continual.learner import LEARNERS
 from rlgen.core.errors import NonFiniteLossError, UserError
-from rlgen.data.classification import LabelledImages
+
+SHARED = {"cnet": {"tasks": 2}}
 
 
 def made(name="residual", recipe=RECIPE, **options):
@@ -57,37 +57,27 @@ def test_outputs_of_old_tasks_stay_to_the_last_bit_also_after_save_and_load(name
     assert loaded.parameter_count() > learner.parameter_count()
 
 
-class Guarded(np.ndarray):
-    """Pixels that may not be read once their task is over."""
-
-    closed = False
-
-    def __array_finalize__(self, _):
-        assert not Guarded.closed
-
-    def __getitem__(self, key):
-        assert not Guarded.closed
-        return super().__getitem__(key)
+def answers_after_the_first_task_was_wiped(name, wipe):
+    learner = LEARNERS[name](network(), SHAPE, RECIPE, **SHARED.get(name, {}))
+    first = task(0)
+    learner.learn_task(first)
+    if wipe:
+        first.train.pixels[:] = 0
+    learner.learn_task(task(1))
+    return learner.predict(batch(), 0).logits
 
 
-def test_a_task_learned_touches_no_picture_of_earlier_ones():
-    learner = made()
-    raw = task(0)
-    train = LabelledImages(raw.train.pixels.view(Guarded), raw.train.labels)
-    learner.learn_task(Experience("first", train, raw.test, raw.classes))
-    Guarded.closed = True
-    try:
-        with pytest.raises(AssertionError):
-            _ = train.pixels[0]
-        learner.learn_task(task(1))
-        learner.predict(images_of(1)[0])
-        learner.state()
-    finally:
-        Guarded.closed = False
-    assert not learner.keeps_data
-    # What is kept has no room for pictures: 48 of 3 x 8 x 8 bytes.
-    kept, _ = learner.state()
-    assert learner.memory_bytes() == sum(t.nbytes for t in kept["cnet"].values())
+@pytest.mark.parametrize(("name", "reads"), [("cnet", False), ("joint", True)])
+def test_a_task_learned_touches_no_picture_of_earlier_ones(name, reads):
+    kept, wiped = (answers_after_the_first_task_was_wiped(name, wipe) for wipe in (False, True))
+    assert torch.equal(kept, wiped)  # joint training has a copy, which its size tells
+    sizes = []
+    for count in (48, 480):
+        learner = LEARNERS[name](network(), SHAPE, RECIPE, **SHARED.get(name, {}))
+        learner.learn_task(task(0, count=count))
+        groups, _ = learner.state()
+        sizes.append(sum(value.nbytes for group in groups.values() for value in group.values()))
+    assert (sizes[1] > sizes[0]) == reads == learner.keeps_data
 
 
 @pytest.mark.parametrize("name", ["plain", "residual"])
@@ -235,6 +225,43 @@ def test_a_loss_that_is_no_number_ends_the_task():
     learner = made("plain", recipe=wild)
     with pytest.raises(NonFiniteLossError):
         learner.learn_task(task(0))
+    with pytest.raises(UserError, match="no task is under way"):
+        learner.end_task()  # which would freeze what is no number
+    assert learner.tasks == []
+
+
+@pytest.mark.parametrize("name", ["cnet", "packnet", "finetune"])
+def test_a_task_is_left_only_by_name(name):
+    options = SHARED.get(name, {})
+    learner, other = (LEARNERS[name](network("plain"), SHAPE, RECIPE, **options) for _ in "ab")
+    learner.begin_task(task(0))
+    with pytest.raises(UserError, match="task0 has 4 steps left; take them, or abandon_task"):
+        learner.end_task()
+    with pytest.raises(UserError, match="task0 is not ended yet"):
+        learner.begin_task(task(1))
+    learner.abandon_task()
+    for each in (learner, other):
+        each.learn_task(task(1))
+    assert learner.tasks == ["task1"]
+    assert torch.equal(learner.predict(batch()).logits, other.predict(batch()).logits)
+
+
+def test_what_is_saved_last_is_loaded(tmp_path):
+    one, two = made(seed=0), made(seed=1)
+    for learner in (one, two):
+        learner.learn_task(task(0))
+        learner.save(tmp_path)
+    loaded = made(seed=1)
+    loaded.load(tmp_path)
+    assert torch.equal(loaded.predict(batch()).logits, two.predict(batch()).logits)
+    assert not torch.equal(loaded.predict(batch()).logits, one.predict(batch()).logits)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_any_seed_is_taken():
+    learner = made(seed=2**31 - 1)
+    learner.learn_task(task(0))
+    assert learner.tasks == ["task0"]
 
 
 def test_the_registry_has_it():
@@ -245,6 +272,8 @@ def test_the_registry_has_it():
     ("change", "message"),
     [
         ({"name": ""}, "needs a name"),
+        ({"name": ".."}, "names a folder too"),
+        ({"name": "a/b"}, "names a folder too"),
         ({"classes": ("a",)}, "2 or more classes"),
         ({"classes": ("a", "b")}, "labels in train go from 0 to 2, of 2 classes"),
         ({"test": pictures(4, 3, 0, (1, 8, 8))}, "differ in shape"),

@@ -134,3 +134,17 @@ def test_a_headed_network_has_one_body():
     headed.eval()
     assert [headed(images, task).shape for task in (0, 1)] == [(2, 3), (2, 5)]
     assert torch.equal(headed(images, 1), headed.heads[1](headed.body(images)))
+
+
+def test_a_layer_whose_weight_is_computed_is_refused():
+    given = network("plain")
+    nn.utils.parametrizations.weight_norm(given.conv2)
+    with pytest.raises(UserError, match="conv2 has a parametrisation or a hook"):
+        trace_layout(given, SHAPE)
+
+
+def test_layers_that_share_a_weight_are_refused():
+    given = Made(lambda self, x: pooled(self.conv(x) + self.other(x)))
+    given.other.weight = given.conv.weight
+    with pytest.raises(UserError, match="other and conv share one weight"):
+        trace_layout(given, SHAPE)

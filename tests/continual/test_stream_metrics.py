@@ -9,8 +9,8 @@ import torch
 from continual_toys import network
 
 from rlgen.continual import metrics
-from rlgen.continual.experience import Experience
-from rlgen.continual.learner import Learner, TaskRecord
+from rlgen.continual.experience import Experience, TaskRecord
+from rlgen.continual.learner import Learner
 from rlgen.continual.metrics import StreamScores
 from rlgen.data.classification import LabelledImages
 
@@ -38,7 +38,8 @@ class Scripted(Learner):
     def parameter_count(self):
         return 0
 
-    memory_bytes = _open = _terms = _close = _state = _restore = _resume = parameter_count
+    memory_bytes = _open = _terms = _close = _state = _restore = parameter_count
+    _resume = _abandon = parameter_count
 
 
 def scripted(name, answers, classes="abc"):

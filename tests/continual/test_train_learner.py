@@ -148,6 +148,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(home, here, name, step):
     assert ledger(home / name) == ledger(here / "part")
     text = [(run / "progress.csv").read_text() for run in (home / name, here / "part")]
     assert text[0] == text[1]
+    for folder in ("tasks", "learner"):  # exports of tasks before the kill among them
+        files = [
+            sorted(path.relative_to(run) for path in (run / folder).rglob("*.safetensors"))
+            for run in (home / name, here / "part")
+        ]
+        assert [path.name for path in files[0]] == [path.name for path in files[1]]
+        assert folder == "learner" or files[0] == files[1]
 
 
 def test_an_interrupted_run_is_saved_inside_its_task(here, monkeypatch, capsys):

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from rlgen.continual.baselines.learner import Baseline, Strategy
-from rlgen.continual.experience import Experience, as_tensors
+from rlgen.continual.experience import Experience, TaskRecord, as_tensors
 from rlgen.continual.heads import HeadedNetwork, evaluating
-from rlgen.continual.learner import LEARNERS, TaskRecord
+from rlgen.continual.learner import LEARNERS
 from rlgen.continual.recipe import Recipe
 from rlgen.core.ranges import check_range
 
@@ -45,19 +45,20 @@ class EWC(Strategy):
         """Takes the task's seed."""
         self.seed = seed
 
-    def penalties(
+    def terms(
         self, network: HeadedNetwork, images: Tensor, labels: Tensor, step: int
     ) -> dict[str, Tensor]:
-        """Returns the springs' energy."""
+        """Returns the task's term and the springs' energy."""
+        terms = super().terms(network, images, labels, step)
         if not self.fishers:
-            return {}
+            return terms
         now = dict(network.body.named_parameters())
         energies = [
             (fisher[name] * (now[name] - anchor[name]) ** 2).sum()
             for fisher, anchor in zip(self.fishers, self.anchors, strict=True)
             for name in now  # not the order of a file, in which sums differ in their last digits
         ]
-        return {"ewc": self.weight / 2 * torch.stack(energies).sum()}
+        return {**terms, "ewc": self.weight / 2 * torch.stack(energies).sum()}
 
     def end(self, network: HeadedNetwork, experience: Experience, record: TaskRecord) -> None:
         """Measures the Fisher diagonal of the task and keeps the weights as its anchor."""

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlgen.continual.experience import Experience
+from rlgen.continual.experience import Experience, TaskRecord
 from rlgen.continual.heads import HeadedNetwork, evaluating
-from rlgen.continual.learner import Learner, Route, TaskRecord, Tensors
+from rlgen.continual.learner import Learner, Route, Tensors
 from rlgen.continual.recipe import Recipe
 from rlgen.core.errors import UserError
 
@@ -21,7 +21,7 @@ NETWORK, STRATEGY = "network", "strategy"
 
 
 class Strategy:
-    """Fine-tuning, and what a method may add to it; every hook does nothing here.
+    """Fine-tuning, and what a method may add to it.
 
     Attributes:
         keeps_data: Whether pictures of earlier tasks are kept.
@@ -38,10 +38,10 @@ class Strategy:
             seed: Of this task.
         """
 
-    def penalties(
+    def terms(
         self, network: HeadedNetwork, images: Tensor, labels: Tensor, step: int
     ) -> dict[str, Tensor]:
-        """Returns further terms of a batch's loss by name, weighted.
+        """Returns the weighted terms of a batch's loss; here the newest head's cross-entropy.
 
         Args:
             network: In training mode.
@@ -49,7 +49,8 @@ class Strategy:
             labels: (B,).
             step: Number from 0.
         """
-        return {}
+        logits = network(images, len(network.heads) - 1)
+        return {"task": nn.functional.cross_entropy(logits, labels)}
 
     def end(self, network: HeadedNetwork, experience: Experience, record: TaskRecord) -> None:
         """Is called when a task's training is over."""
@@ -114,10 +115,7 @@ class Baseline(Learner):
 
     def _terms(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         assert self.training is not None
-        logits = self.network(images, len(self.records))
-        task = nn.functional.cross_entropy(logits, labels)
-        step = self.training.step
-        return {"task": task, **self.strategy.penalties(self.network, images, labels, step)}
+        return self.strategy.terms(self.network, images, labels, self.training.step)
 
     def _close(self) -> None:
         assert self.training is not None
@@ -125,6 +123,9 @@ class Baseline(Learner):
         mean, deviation = map(tuple, experience.sets().statistics())
         record = TaskRecord(experience.name, experience.classes, mean, deviation)
         self.strategy.end(self.network, experience, record)
+
+    def _abandon(self) -> None:
+        del self.network.heads[len(self.records) :]
 
     def _logits(self, images: Tensor, task: int) -> Tensor:
         with evaluating(self.network):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.continual.baselines.learner import Baseline, Strategy
-from rlgen.continual.experience import Experience
+from rlgen.continual.experience import Experience, TaskRecord
 from rlgen.continual.heads import HeadedNetwork
-from rlgen.continual.learner import LEARNERS, TaskRecord
+from rlgen.continual.learner import LEARNERS
 from rlgen.continual.recipe import Recipe
 from rlgen.core.ranges import check_range
 
@@ -41,20 +41,23 @@ class LwF(Strategy):
         if len(network.heads) > 1:
             self.old = copy.deepcopy(network).eval().requires_grad_(False)
 
-    def penalties(
+    def terms(
         self, network: HeadedNetwork, images: Tensor, labels: Tensor, step: int
     ) -> dict[str, Tensor]:
-        """Returns the distillation term of all old heads."""
+        """Returns the task's term and the distillation of all old heads, of one pass."""
         if self.old is None:
-            return {}
+            return super().terms(network, images, labels, step)
+        features = network.body(images)
         with torch.no_grad():
             known = self.old.body(images)
-        features = network.body(images)
-        terms = [
+        kept = [
             distillation(new(features), old(known), self.temperature)
             for new, old in zip(network.heads[:-1], self.old.heads[:-1], strict=True)
         ]
-        return {"lwf": self.weight * torch.stack(terms).sum()}
+        return {
+            "task": nn.functional.cross_entropy(network.heads[-1](features), labels),
+            "lwf": self.weight * torch.stack(kept).sum(),
+        }
 
     def end(self, network: HeadedNetwork, experience: Experience, record: TaskRecord) -> None:
         """Drops the copy."""

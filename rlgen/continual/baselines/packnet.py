@@ -172,7 +172,9 @@ class PackNet(Learner):
         assert training is not None
         assert learning is not None
         last = max(round(training.total_steps * self.retrain), 1)
-        if training.step == training.total_steps - last:
+        # Not at one step alone: a resumed run may have another number of them.
+        if not learning.pruned and training.step >= training.total_steps - last:
+            learning.pruned = True
             for name, mine in learning.mine.items():
                 count = self._keeps(int(mine.sum()))
                 learning.mine[name] = largest(learning.values[name], mine, count)
@@ -187,6 +189,9 @@ class PackNet(Learner):
             self.weights[name] = learned.pop(name).detach()
             self.owners[name][mine] = len(self.records) + 1
         self._own.append({name: value.detach().clone() for name, value in learned.items()})
+        self._learning = None
+
+    def _abandon(self) -> None:
         self._learning = None
 
     def _logits(self, images: Tensor, task: int) -> Tensor:
@@ -209,7 +214,8 @@ class PackNet(Learner):
         tensors: Tensors = {"weights": self.weights, "owners": self.owners, "own": own}
         if self._learning is not None:
             tensors |= self._learning.groups()
-        return tensors, {"planned": self.planned, "prune": self.prune}
+        pruned = self._learning is not None and self._learning.pruned
+        return tensors, {"planned": self.planned, "prune": self.prune, "pruned": pruned}
 
     def _restore(self, tensors: Tensors, values: dict[str, Any]) -> None:
         if (values["planned"], values["prune"]) != (self.planned, self.prune):
@@ -229,6 +235,7 @@ class PackNet(Learner):
         assert self._learning is not None
         for group, named in self._learning.groups().items():
             _copy_into(named, tensors.get(group, {}))
+        self._learning.pruned = values["pruned"]
 
 
 @dataclass
@@ -240,12 +247,14 @@ class _Learning:
         values: Its values of them; others are not used.
         own: Biases, affine parameters of norms, head.
         statistics: Buffers, such as those of batch norms.
+        pruned: Whether weights were given back.
     """
 
     mine: Named
     values: dict[str, nn.Parameter]
     own: dict[str, nn.Parameter]
     statistics: Named
+    pruned: bool = False
 
     def parameters(self) -> list[nn.Parameter]:
         """Returns what the optimiser moves."""

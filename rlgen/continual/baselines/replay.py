@@ -2,8 +2,12 @@
 
 The usual experience replay, with an equal share of the memory per task, drawn at random. It keeps
 data (``keeps_data``), which the C-net does not; its memory is counted in bytes. Joint training is
-the same with all pictures kept: the upper end of every comparison. Each step adds a batch of every
-earlier task, so that a step of task J costs J batches.
+the same with all pictures kept: the upper end of every comparison.
+
+Each step adds a batch of every earlier task, so that a step of task J costs J batches. All go
+through the network at once: batch norms see the mixture of tasks in training whose statistics they
+use afterwards. The loss is the weighted mean over tasks, so that the rate means the same for any
+number of them.
 """
 
 from collections.abc import Sequence
@@ -13,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from rlgen.continual.baselines.learner import Baseline, Strategy
-from rlgen.continual.experience import Experience, as_tensors
+from rlgen.continual.experience import Experience, TaskRecord, as_tensors
 from rlgen.continual.heads import HeadedNetwork
-from rlgen.continual.learner import LEARNERS, TaskRecord
+from rlgen.continual.learner import LEARNERS
 from rlgen.continual.recipe import Recipe
 from rlgen.core.ranges import check_range
+from rlgen.core.seeding import step_seed
 
 
 class Replay(Strategy):
@@ -25,7 +30,7 @@ class Replay(Strategy):
 
     Args:
         memory: Pictures kept of all earlier tasks together; None for all.
-        weight: Of the mean loss of earlier tasks for each of them.
+        weight: Of each earlier task's loss, where the new task's has 1.
     """
 
     keeps_data: bool = True
@@ -41,21 +46,28 @@ class Replay(Strategy):
         """Takes the task's seed."""
         self.seed = seed
 
-    def penalties(
+    def terms(
         self, network: HeadedNetwork, images: Tensor, labels: Tensor, step: int
     ) -> dict[str, Tensor]:
-        """Returns the loss of a batch of each earlier task."""
+        """Returns the loss of the new task and, of a batch of each, that of earlier ones."""
         if not self.kept:
-            return {}
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        terms = []
-        for task, kept in enumerate(self.kept):
+            return super().terms(network, images, labels, step)
+        shown, wanted = [], []
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        for kept in self.kept:
             rows = torch.randint(len(kept["labels"]), (len(labels),), generator=generator)
             rows = rows.to(images.device)
-            shown = (kept["images"][rows] / 255 - kept["mean"]) / kept["deviation"]
-            logits = network(shown.contiguous(), task)
-            terms.append(nn.functional.cross_entropy(logits, kept["labels"][rows]))
-        return {"replay": self.weight * torch.stack(terms).sum()}
+            shown.append((kept["images"][rows] / 255 - kept["mean"]) / kept["deviation"])
+            wanted.append(kept["labels"][rows])
+        parts = network.body(torch.cat([*shown, images]).contiguous()).split(len(labels))
+        losses = torch.stack(
+            [
+                nn.functional.cross_entropy(head(part), answers)
+                for head, part, answers in zip(network.heads, parts, [*wanted, labels], strict=True)
+            ]
+        )
+        total = 1 + self.weight * len(self.kept)
+        return {"task": losses[-1] / total, "replay": self.weight * losses[:-1].sum() / total}
 
     def end(self, network: HeadedNetwork, experience: Experience, record: TaskRecord) -> None:
         """Keeps pictures of the task and makes room among the older ones."""

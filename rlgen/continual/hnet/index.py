@@ -19,6 +19,7 @@ from rlgen.continual.experience import Experience
 from rlgen.core.errors import NonFiniteLossError, UserError
 from rlgen.core.ranges import check_range
 from rlgen.core.registry import Registry
+from rlgen.core.seeding import step_seed
 from rlgen.data.classification import LabelledBatches
 
 Tensors = dict[str, dict[str, Tensor]]
@@ -181,7 +182,7 @@ class TaskIndex(ABC):
         return [self.batch(step) for step in range(self._batches.steps_per_epoch)]
 
     def _drawing(self, step: int) -> AbstractContextManager[None]:
-        seed = (self.seed * 10_007 + self.count) * 1_000_003 + step + 1
+        seed = step_seed(self.seed * 10_007 + self.count, step + 1)
         return _drawing(seed, self.device)
 
     # Telling.

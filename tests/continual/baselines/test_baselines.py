@@ -93,7 +93,8 @@ def test_the_springs_energy_is_that_of_the_formula():
     strategy.fishers = [{k: 2 * v for k, v in ones.items()}]
     strategy.anchors = [{k: p.detach() - 0.5 for k, p in headed.body.named_parameters()}]
     count = sum(value.numel() for value in ones.values())
-    energy = strategy.penalties(headed, batch(), torch.zeros(10), 0)["ewc"]
+    headed.add_head(3)
+    energy = strategy.terms(headed, batch(), torch.zeros(10, dtype=torch.int64), 0)["ewc"]
     assert energy.item() == pytest.approx(3 / 2 * 2 * 0.25 * count, rel=1e-4)
 
 
@@ -139,7 +140,9 @@ def test_lwf_starts_from_the_old_network_and_never_moves_it():
     headed.add_head(3)
     headed.add_head(4)
     strategy.begin(headed, task(0), 0)
-    assert strategy.penalties(headed, batch(), torch.zeros(10), 0)["lwf"].item() < 1e-6
+    terms = strategy.terms(headed, batch(), torch.zeros(10, dtype=torch.int64), 0)
+    assert terms["lwf"].item() < 1e-6
+    assert terms["task"].item() > 0
     assert not any(p.requires_grad for p in strategy.old.parameters())
 
 
@@ -201,3 +204,24 @@ def test_options_are_checked(make, message):
 def test_all_are_registered():
     assert set(NAMES) <= set(LEARNERS)
     assert all(isinstance(made(name), Baseline) for name in NAMES)
+
+
+def test_a_step_shows_the_body_all_tasks_at_once():
+    """So that batch norms see the mixture whose statistics they use afterwards."""
+    learner, seen = made("joint"), []
+    learner.learn_task(task(0))
+    learner.begin_task(task(1))
+    learner.network.body.register_forward_hook(lambda _m, given, _o: seen.append(len(given[0])))
+    terms = learner.step()
+    assert seen == [2 * RECIPE.batch_size]
+    both = float(terms["loss/task"] + terms["loss/replay"])
+    assert terms["loss"].item() == pytest.approx(both)
+
+
+def test_a_step_of_lwf_shows_the_body_its_batch_once():
+    learner, seen = made("lwf"), []
+    learner.learn_task(task(0))
+    learner.begin_task(task(1))
+    learner.network.body.register_forward_hook(lambda _m, given, _o: seen.append(len(given[0])))
+    learner.step()
+    assert seen == [RECIPE.batch_size]

@@ -200,3 +200,19 @@ def test_states_of_other_plans_and_networks_are_refused(trained):
 
 def test_it_is_registered():
     assert ALL["packnet"] is PackNet
+
+
+@pytest.mark.parametrize(("first", "then"), [(4, 8), (8, 4)])
+def test_a_task_is_pruned_once_where_a_resumed_run_has_other_steps(first, then, tmp_path):
+    learner = made("plain", Recipe(total_steps=first, batch_size=16, lr=0.05), tasks=3)
+    learner.begin_task(task(0))
+    for _ in range(3):
+        learner.step()
+    learner.save(tmp_path)
+    resumed = made("plain", Recipe(total_steps=then, batch_size=16, lr=0.05), tasks=3)
+    resumed.load(tmp_path, task(0))
+    while resumed.steps_left:
+        resumed.step()
+    resumed.end_task()
+    for owner in resumed.owners.values():
+        assert int((owner == 1).sum()) == owner.numel() // 3
