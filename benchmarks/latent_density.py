@@ -185,7 +185,9 @@ def draw(
         z = clock.time("sample", lambda: sampler.sample(count, seed))
         return decode_all(codec, z), clock.seconds
     torch.manual_seed(seed)
-    density = DENSITIES[row](dim=codec.dim).to(device)
+    name, _, gaussians = row.partition("-")  # such as gmm-100
+    size = {"components": int(gaussians)} if gaussians else {}
+    density = DENSITIES[name](dim=codec.dim, **size).to(device)
     if density.learns:
         rate = options.lde_learning_rate if row == "lde" else None
         fit = {"steps": options.density_steps, "batch_size": options.density_batch_size}

@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "fashion_mnist": Setting(size=28, dim=32, width=32, steps=6000, samples=10_000),
     "mnist": Setting(size=28, dim=8, width=32, steps=3000, samples=10_000),
-    "fairface64": Setting(size=64, dim=32, width=16, steps=2000, samples=2000),
+    "fairface64": Setting(size=64, dim=32, width=16, steps=2000, samples=1000),
     "synthetic:shapes": Setting(size=16, dim=4, width=8, steps=40, samples=200),  # for a try
 }
 
@@ -45,6 +45,7 @@ class StudyOptions:
     density_steps: int = 5000
     density_batch_size: int = 128
     lde_learning_rate: float = 4e-3  # its usual one; the paper's 2e-4 is for far longer fits
+    mixtures: list[int] = field(default_factory=lambda: [100])  # Gaussians of further mixtures
     betas: list[float] = field(default_factory=lambda: [1.0])  # of the whole VAE
     feature_epochs: int = 3
     perceptual: str | None = None  # VGG-16's weights, for sets without labels
@@ -62,7 +63,8 @@ def rows_of(options: StudyOptions, variant: str) -> list[str]:
     """
     whole = [f"{WHOLE}-{beta:g}" for beta in options.betas]
     rivals = list(PYTHAE) if has_pythae() or options.report else []
-    everything = [REAL, RECONSTRUCTION, *DENSITIES, *rivals, *whole]
+    mixtures = [f"gmm-{count}" for count in options.mixtures]
+    everything = [REAL, RECONSTRUCTION, *DENSITIES, *mixtures, *rivals, *whole]
     for name in options.only:
         if name not in everything and name not in PYTHAE:
             raise UserError(f"only: unknown row {name!r}; {closest(name, everything)}")

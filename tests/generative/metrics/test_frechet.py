@@ -71,6 +71,17 @@ def test_singular_covariances_are_exact():
     assert frechet_distance(constant, constant + 2).distance == pytest.approx(12)
 
 
+@pytest.mark.parametrize("counts", [(4, 9), (9, 4), (3, 5)])
+def test_few_rows_of_many_features_have_the_same_distance(counts):
+    one, two = rows(counts[0], 7, 1), rows(counts[1], 7, 2) * torch.arange(7) + 1
+    means = one.mean(0), two.mean(0)
+    covariances = torch.cov(one.t()), torch.cov(two.t())
+    found = frechet_distance(one, two)
+    expected = gaussian_distance(means[0], covariances[0], means[1], covariances[1])
+    assert (found.mean_part, found.spread_part) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(one, one).distance == pytest.approx(0, abs=1e-12)
+
+
 def test_more_rows_less_bias():
     # Two sets of one Gaussian: the distance is all bias.
     found = [frechet_distance(rows(n, 8, 1), rows(n, 8, 2)).distance for n in (50, 500, 5000)]
