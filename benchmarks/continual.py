@@ -11,8 +11,9 @@ each step. Options of learners are their defaults, but for what is typed, such a
 ``learner_options={hcnet:{fractions:[0.5,0.75,1.0]}}``; HC-Net and PackNet are told the number of
 tasks, from which they share the network out equally.
 
-With one seed all learners start from the same weights and see the same pictures, so differences are
-paired by seed. A result is a file of its own: what is there with the same settings is not repeated.
+With one seed all learners are given the same network and see the same pictures, so differences are
+paired by seed; the C-net draws its rows anew, at that network's scale, since its layers are
+narrower. A result is a file of its own: what is there with the same settings is not repeated.
 HC-Net's rows with the given and with the estimated task are of the same runs. Learners without an
 index of their own take the task whose head is surest.
 """

@@ -43,7 +43,10 @@ class ContinualOptions:
     index: str = "gan"
     indices: list[str] = field(default_factory=lambda: [*INDICES])
     index_options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by index
-    learner_options: dict[str, dict[str, Any]] = field(default_factory=dict)  # by learner
+    # By learner. Long training leaves small Fisher diagonals: EWC needs stiffer springs for it.
+    learner_options: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"ewc": {"weight": 30.0}}
+    )
     split: str = "mnist"
     seeds: int = 3
     size: int = 32
@@ -110,7 +113,7 @@ class ThinResNet(nn.Module):
 
 
 def make_network(name: str, width: int, seed: int) -> nn.Module:
-    """Returns the network that all learners of a seed start from."""
+    """Returns the network that all learners of a seed are given."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ThinResNet(width) if name == THIN else make_classifier(name)
@@ -155,7 +158,7 @@ def recipe_of(options: ContinualOptions, stream: str) -> Recipe:
 
 
 def settings_of(options: ContinualOptions, run: Run) -> dict[str, Any]:
-    """Returns all that a run's result depends on."""
+    """Returns what was typed that a run's result depends on; defaults are those of the package."""
     counts = (options.train, options.test)
     if run.stream == SPLIT:
         counts = (options.split_train, options.split_test)

@@ -54,7 +54,7 @@ def learners(options: ContinualOptions, found: Found) -> list[str]:
     """Returns the table of learners, HC-Net with the index of the options."""
     lines = [
         f"| learner | seeds | ACC, task given | minus {RIVAL} | BWT, task given | ACC, task found "
-        "| tasks found | parameters | memory, kB | CPU s |",
+        "| tasks found | network's parameters | memory, kB: network + index | CPU s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     return lines + [
@@ -74,7 +74,8 @@ def learner_row(name: str, found: Found) -> str:
     cells = [f"`{name}`{data}", str(len(runs)), shown([acc(run) for run in runs.values()])]
     cells += [shown(gaps), transfer([run["summary"]["bwt"] for run in runs.values()])]
     cells += [shown(each(runs, key)) for key in ("acc_estimated", "index")]
-    cells += [f"{last['parameters']:,}", f"{sum(last['memory'].values()) / 1000:,.0f}"]
+    kept = [f"{bytes_ / 1000:,.0f}" for bytes_ in last["memory"].values() if bytes_]
+    cells += [f"{last['parameters']:,}", " + ".join(kept)]
     cells.append(
         f"{np.mean([seconds(run, 'network') + seconds(run, 'index') for run in runs.values()]):.0f}"
     )

@@ -140,6 +140,11 @@ def share_capacity(config: dict[str, Any], tasks: int) -> None:
     if "tasks" not in options or options.get("prune") is not None:
         return  # nothing is shared out, or as long as something is left
     fractions = options.get("fractions")
+    if fractions is not None and options["tasks"] is not None:
+        raise UserError(
+            f"learner.tasks={options['tasks']} and learner.fractions={fractions} both share the "
+            "network out; type one of them"
+        )
     if fractions is None:
         options["tasks"] = tasks if options["tasks"] is None else options["tasks"]
     shares = options["tasks"] if fractions is None else len(fractions)

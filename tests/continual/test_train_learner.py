@@ -203,6 +203,11 @@ MISTAKES = {
     "one task": (["stream=ants.npz"], "stream=ants.npz has one task; two or more are needed"),
     "twice": (["stream=[ants.npz,ants.npz]"], "ants.npz is given twice"),
     "too many": (["learner.tasks=1"], "the stream has 2 tasks and the network is shared out to 1"),
+    "no tasks": (["learner.tasks=0"], "the network is shared out to 0"),
+    "two shares": (
+        ["learner.tasks=2", "learner.fractions=[0.5,1.0]"],
+        "both share the network out; type one of them",
+    ),
     "milestones": (["milestones=[50]"], "milestones are shares of a task's steps in (0, 1)"),
     "two jobs": (["distiller=kd"], "distiller and learner are given"),
 }
