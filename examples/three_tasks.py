@@ -16,7 +16,7 @@ from rlgen.continual.streams import open_stream
 from rlgen.nets.classifiers import make_classifier
 
 
-def main(folder: str = "three_tasks", epochs: int = 3, size: int = 32, train: int = 2000) -> float:
+def main(folder: str = "three_tasks", epochs: int = 8, size: int = 32, train: int = 2000) -> float:
     names = ["mnist", "fashion_mnist", "cifar10"] if os.environ.get("RLGEN_DATA") else "drawn"
     stream = open_stream(names, size=size, train=train, test=500)
 

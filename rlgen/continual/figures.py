@@ -132,7 +132,7 @@ def draw_growth(ledger: Sequence[Mapping[str, Any]], path: Path) -> Path:
     figure = Figure(figsize=(9.6, 2.8), layout="constrained")
     parameters, memory, seconds = figure.subplots(1, 3)
     parameters.bar(names, [entry["parameters"] / 1e6 for entry in ledger], color="C0")
-    parameters.set_title("parameters after each task [millions]", fontsize=9)
+    parameters.set_title("parameters of the network [millions]", fontsize=9)
     below = np.zeros(len(ledger))
     parts = list(_parts(ledger[-1])) or ["memory_bytes"]
     for part in parts:
