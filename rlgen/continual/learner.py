@@ -196,7 +196,11 @@ class Learner(ABC):
         """
         training = self._under_way()
         if training.step == training.total_steps:
-            return self._step_after()
+            try:
+                return self._step_after()
+            except NonFiniteLossError:
+                self.abandon_task()
+                raise
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # of dropout
             torch.manual_seed(step_seed(training.seed, training.step))
@@ -220,21 +224,16 @@ class Learner(ABC):
             UserError: If it has steps left, or none is under way.
         """
         experience = self._under_way().experience
-        if self.steps_left:
-            raise UserError(
-                f"task {experience.name} has {self.steps_left} steps left; take them, or "
-                "abandon_task()"
-            )
+        if left := self.steps_left:
+            name = experience.name
+            raise UserError(f"task {name} has {left} steps left; take them, or abandon_task()")
         mean, deviation = map(tuple, experience.sets().statistics())
         self._close()
         self.records.append(TaskRecord(experience.name, experience.classes, mean, deviation))
         self.training = None
 
     def abandon_task(self) -> None:
-        """Gives the task under way up.
-
-        Weights that a baseline shares among tasks stay as its steps left them.
-        """
+        """Gives the task under way up; weights that tasks share stay as its steps left them."""
         self._under_way()
         self._abandon()
         self.training = None

@@ -9,7 +9,7 @@ from continual_toys import RECIPE, SHAPE, batch, network, pictures, task
 from rlgen.continual.cnet_learner import CNetLearner
 from rlgen.continual.experience import Experience, as_tensors
 from rlgen.continual.export import export_task, load_task
-from rlgen.continual.learner import LEARNERS
+from rlgen.continual.learners import LEARNERS
 from rlgen.core.errors import NonFiniteLossError, UserError
 
 SHARED = {"cnet": {"tasks": 2}}
