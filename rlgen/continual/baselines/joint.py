@@ -1,6 +1,6 @@
 """Joint training: all tasks so far at once, from all their pictures.
 
-The upper end of every comparison, outside the rules of continual learning: it keeps all data. The
+The usual upper end of comparisons, outside the rules of continual learning: it keeps all data. The
 network goes on from its weights at each task. Padding and flips apply to the newest task alone.
 """
 

@@ -2,7 +2,7 @@
 
 The usual experience replay, with an equal share of the memory per task, drawn at random. It keeps
 data (``keeps_data``), which the C-net does not; its memory is counted in bytes. Joint training is
-the same with all pictures kept: the upper end of every comparison.
+the same with all pictures kept: the usual upper end of comparisons.
 
 Each step adds a batch of every earlier task, so that a step of task J costs J batches. All go
 through the network at once: batch norms see the mixture of tasks in training whose statistics they
