@@ -37,6 +37,7 @@ from latent_density_plan import (
     WHOLE,
     StudyOptions,
     check_study,
+    density_of,
     folder_of,
     rows_of,
     settings_of,
@@ -185,11 +186,10 @@ def draw(
         z = clock.time("sample", lambda: sampler.sample(count, seed))
         return decode_all(codec, z), clock.seconds
     torch.manual_seed(seed)
-    name, _, gaussians = row.partition("-")  # such as gmm-100
-    size = {"components": int(gaussians)} if gaussians else {}
-    density = DENSITIES[name](dim=codec.dim, **size).to(device)
+    name, its = density_of(row)
+    density = DENSITIES[name](dim=codec.dim, **its).to(device)
     if density.learns:
-        rate = options.lde_learning_rate if row == "lde" else None
+        rate = options.lde_learning_rate if name == "lde" else None
         fit = {"steps": options.density_steps, "batch_size": options.density_batch_size}
         clock.time("fit", lambda: density.fit(latents, seed=seed, learning_rate=rate, **fit))
     else:  # a normal with the latents' means and deviations

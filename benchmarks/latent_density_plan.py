@@ -11,6 +11,7 @@ from rlgen.generative.latent_density import DENSITIES
 
 INCREMENTAL, PLAIN = "incremental", "plain"
 REAL, RECONSTRUCTION, WHOLE = "real", "reconstruction", "whole-vae"
+LDE_SHARED = "lde-shared"  # the estimator with one head for all coordinates, as in the paper
 BATCH = 64  # images per step of the autoencoder and of the whole VAE
 
 
@@ -64,13 +65,21 @@ def rows_of(options: StudyOptions, variant: str) -> list[str]:
     whole = [f"{WHOLE}-{beta:g}" for beta in options.betas]
     rivals = list(PYTHAE) if has_pythae() or options.report else []
     mixtures = [f"gmm-{count}" for count in options.mixtures]
-    everything = [REAL, RECONSTRUCTION, *DENSITIES, *mixtures, *rivals, *whole]
+    everything = [REAL, RECONSTRUCTION, *DENSITIES, LDE_SHARED, *mixtures, *rivals, *whole]
     for name in options.only:
         if name not in everything and name not in PYTHAE:
             raise UserError(f"only: unknown row {name!r}; {closest(name, everything)}")
     once = (REAL, *whole)  # these do not depend on how the autoencoder was trained
     wanted = [name for name in everything if not options.only or name in options.only]
     return [name for name in wanted if variant == INCREMENTAL or name not in once]
+
+
+def density_of(row: str) -> tuple[str, dict[str, Any]]:
+    """Returns a row's density and its options; those of ``gmm-100`` are 100 components."""
+    if row == LDE_SHARED:
+        return "lde", {"own_heads": False}
+    name, _, gaussians = row.partition("-")
+    return name, {"components": int(gaussians)} if gaussians else {}
 
 
 def folder_of(options: StudyOptions, data: str, variant: str, row: str, seed: int) -> Path:

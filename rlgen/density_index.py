@@ -101,7 +101,12 @@ class DensityIndex(TaskIndex):
             output_range=(-1.0, 1.0),
             norm_scale=1.0,  # the release's 0 stalls short trainings
         )
-        density = LDE(dim=self.dim, components=self.components, max_width=self.max_width)
+        density = LDE(
+            dim=self.dim,
+            components=self.components,
+            max_width=self.max_width,
+            own_heads=False,  # one density per task: a small one
+        )
         return coder.to(self.device), density.to(self.device)
 
     def _open(self, experience: Experience) -> int:

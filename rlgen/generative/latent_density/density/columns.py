@@ -72,9 +72,16 @@ class ColumnCache:
     Args:
         blocks: In order.
         head: Convolution of kernel 1 after them.
+        offsets: (D, channels, outputs), what the weights of each column's head add to it; None
+            where all columns have the same head.
     """
 
-    def __init__(self, blocks: Iterable[CausalBlock], head: nn.Conv1d) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[CausalBlock],
+        head: nn.Conv1d,
+        offsets: torch.Tensor | None = None,
+    ) -> None:
         self._layers = []
         pad: torch.Tensor | None = None
         for block in blocks:
@@ -87,6 +94,7 @@ class ColumnCache:
             self._layers.append((past, present, bias, padded_bias, queue, block.dilation))
         self._head = head.weight.detach()[:, :, 0].t().contiguous()
         self._head_bias = head.bias.detach() if head.bias is not None else self._head.new_zeros(1)
+        self._offsets = None if offsets is None else iter(offsets.detach())
 
     def step(self, column: torch.Tensor) -> torch.Tensor:
         """Takes the next column (B, channels) and returns the head's output for it."""
@@ -97,7 +105,8 @@ class ColumnCache:
             else:
                 out = torch.addmm(padded_bias, column, present)
             column = F.leaky_relu_(out, SLOPE)
-        return torch.addmm(self._head_bias, column, self._head)
+        head = self._head if self._offsets is None else self._head + next(self._offsets)
+        return torch.addmm(self._head_bias, column, head)
 
 
 def _folded(block: CausalBlock) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

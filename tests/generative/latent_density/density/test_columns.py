@@ -19,7 +19,9 @@ def lively(dim: int, **options) -> LDE:
         block.norm.bias.data.normal_()
         block.norm.running_mean.normal_()
         block.norm.running_var.uniform_(0.5, 2)
-    torch.nn.init.normal_(density.head.weight, std=0.3 / density.head.in_channels**0.5)
+    for weight in (density.head.weight, density.head_offsets):
+        if weight is not None:
+            torch.nn.init.normal_(weight, std=0.3 / density.head.in_channels**0.5)
     density.shift.normal_()
     density.scale.uniform_(0.5, 2)
     return density.double().eval()
@@ -33,7 +35,13 @@ def as_the_paper_does(density: LDE, u: torch.Tensor) -> torch.Tensor:
     x = torch.stack([values, mask], dim=1)[:, :, :-1]
     for block in density.blocks:
         x = F.leaky_relu(block.norm(block.conv(x)), 0.2)
-    return density.head(x)
+    if density.head_offsets is None:
+        return density.head(x)
+    columns = []
+    for i, offset in enumerate(density.head_offsets):
+        weight = density.head.weight + offset.t()[:, :, None]
+        columns.append(F.conv1d(x[:, :, i : i + 1], weight, density.head.bias))
+    return torch.cat(columns, dim=2)
 
 
 def outputs(density: LDE, u: torch.Tensor) -> torch.Tensor:
@@ -43,8 +51,10 @@ def outputs(density: LDE, u: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 8, 15, 16, 17])
 @pytest.mark.parametrize("training", [False, True])
-def test_the_same_as_convolutions_over_a_padded_sequence(dim, training):
-    density, plain = lively(dim, min_log_scale=-80.0), lively(dim)
+@pytest.mark.parametrize("own_heads", [False, True])
+def test_the_same_as_convolutions_over_a_padded_sequence(dim, training, own_heads):
+    density = lively(dim, min_log_scale=-80.0, own_heads=own_heads)
+    plain = lively(dim, own_heads=own_heads)
     density.train(training)
     plain.train(training)
     u = torch.randn(6, dim, dtype=torch.float64)
@@ -55,8 +65,10 @@ def test_the_same_as_convolutions_over_a_padded_sequence(dim, training):
         torch.testing.assert_close(ours.norm.running_var, theirs.norm.running_var)
 
 
-def test_gradients_are_those_of_the_convolutions():
-    density, plain = lively(9, min_log_scale=-80.0).train(), lively(9).train()
+@pytest.mark.parametrize("own_heads", [False, True])
+def test_gradients_are_those_of_the_convolutions(own_heads):
+    density = lively(9, min_log_scale=-80.0, own_heads=own_heads).train()
+    plain = lively(9, own_heads=own_heads).train()
     u = torch.randn(5, 9, dtype=torch.float64)
     weights = torch.randn(5, 9, 9, dtype=torch.float64)
     (outputs(density, u) * weights).sum().backward()
@@ -66,10 +78,11 @@ def test_gradients_are_those_of_the_convolutions():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 8, 13, 33])
-def test_cache_gives_the_same_columns(dim):
-    density = lively(dim)
+@pytest.mark.parametrize("own_heads", [False, True])
+def test_cache_gives_the_same_columns(dim, own_heads):
+    density = lively(dim, own_heads=own_heads)
     u = torch.randn(4, dim, dtype=torch.float64)
-    cache = ColumnCache(density.blocks, density.head)
+    cache = ColumnCache(density.blocks, density.head, density.head_offsets)
     column = u.new_zeros(4, 2)
     with torch.no_grad():
         expected = as_the_paper_does(density, u)
@@ -80,7 +93,7 @@ def test_cache_gives_the_same_columns(dim):
 
 def test_cache_keeps_no_more_than_the_dilation():
     density = lively(16)
-    cache = ColumnCache(density.blocks, density.head)
+    cache = ColumnCache(density.blocks, density.head, density.head_offsets)
     for _ in range(16):
         cache.step(torch.zeros(2, 2, dtype=torch.float64))
     assert [len(layer[4]) for layer in cache._layers] == [1, 2, 4, 8]

@@ -43,7 +43,7 @@ def fitted(clusters):
     ],
 )
 def test_parameter_counts_of_the_paper(dim, components, count):
-    density = LDE(dim=dim, components=components)
+    density = LDE(dim=dim, components=components, own_heads=False)
     assert sum(p.numel() for p in density.parameters()) == count
     assert density.padding == 2 ** math.ceil(math.log2(dim))
 
@@ -73,6 +73,25 @@ def test_starts_of_the_release_and_ours():
     expected = stats.norm.ppf([1 / 6, 1 / 2, 5 / 6])
     assert ours.head.bias[:3].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     assert (ours.head.bias[3:6] == -1).all()
+
+
+def test_own_heads_begin_as_the_shared_one_and_learn_more():
+    def zigzag(count: int, seed: int) -> torch.Tensor:
+        """Each coordinate follows the one before it, now with, now against its sign."""
+        noise, columns = rows(count, 6, seed).float(), []
+        for i in range(6):
+            before = columns[-1] if columns else 0.0
+            columns.append((-1) ** (i // 2) * before + 0.3 * noise[:, i])
+        return torch.stack(columns, dim=1)
+
+    shared, own = (LDE(dim=6, components=2, own_heads=flag) for flag in (False, True))
+    unseen = zigzag(1000, 1)
+    first = [density.fit(zigzag(2000, 0), steps=60)[0] for density in (shared, own)]
+    assert first[0] == pytest.approx(first[1], abs=1e-5)  # the same weights
+    assert own.head_offsets.abs().amax(dim=(1, 2)).min() > 1e-4  # every coordinate's is learned
+    with torch.no_grad():
+        assert own.log_prob(unseen).mean() > shared.log_prob(unseen).mean() + 0.1
+    assert own.fit(zigzag(2000, 0), steps=1)[0] == pytest.approx(first[1], abs=1e-5)  # afresh
 
 
 def test_rate_falls_by_half_a_cosine():
@@ -161,7 +180,8 @@ def test_scoring_ignores_train_mode_and_leaves_it():
         expected = density.log_prob(z)
         density.train()
         assert torch.equal(density.log_prob(z), expected)
-        assert torch.equal(density.conditional_cdf(z)[:1], density.conditional_cdf(z[:1]))
+        whole, first = density.conditional_cdf(z), density.conditional_cdf(z[:1])
+        torch.testing.assert_close(whole[:1], first, atol=1e-12, rtol=1e-12)
     assert density.training
     assert torch.equal(lively(6).blocks[0].norm.running_mean, density.blocks[0].norm.running_mean)
 
