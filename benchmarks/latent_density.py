@@ -10,11 +10,14 @@ images as its setting says (see :mod:`latent_density_plan`), which are compared 
 images. Beside them: a VAE trained as a whole with the same network, steps and batches, sampled
 from its prior; pythae's samplers on the same latents where pythae is installed (see
 :mod:`latent_density_rivals`); ``real``, other real images, and ``reconstruction``, held-out images
-through the autoencoder, which bound what a density can reach.
+through the autoencoder, which bound what a density can reach. ``lde-shared`` is the estimator with
+the paper's one head for all coordinates; of ``lde-held-out`` and ``flow-held-out`` 5 % of the
+latents choose the best weights. On MNIST the paper's Parzen log-likelihood is told as well; its
+sigma is chosen by 5,000 training images, which only the row of real images goes without.
 
-Every figure has its feature net: a small classifier of the set where it has labels, else VGG-16 by
-the weights given as ``perceptual=``, else pixels. None may be compared with a published FID. Seeds
-are the outer loop, so a study that was cut is balanced. Each run leaves ``result.json`` and
+Every distance has its feature net: a small classifier of the set where it has labels, else VGG-16
+by the weights given as ``perceptual=``, else pixels. None may be compared with a published FID.
+Seeds are the outer loop, so a study that was cut is balanced. Each run leaves ``result.json`` and
 ``samples.png``; what is there already is not repeated. Sampling speed:
 ``benchmarks/latent_density_speed.py``.
 """
@@ -29,7 +32,10 @@ from typing import Any
 import torch
 from latent_density_plan import (
     BATCH,
+    HELD_OUT,
+    HOLDOUT,
     INCREMENTAL,
+    PARZEN,
     PLAIN,
     REAL,
     RECONSTRUCTION,
@@ -69,6 +75,7 @@ from rlgen.generative.metrics import (
     extract,
     frechet_distance,
     kernel_distance,
+    parzen_score,
     precision_recall,
     to_bytes,
 )
@@ -76,6 +83,7 @@ from rlgen.generative.sheets import save_png
 
 CHUNK = 256  # images decoded at a time
 SHOWN = 64  # images on a sheet
+PARZEN_VALIDATION = 5000  # images; of MNIST's 60,000
 
 
 class Yardstick:
@@ -100,6 +108,8 @@ class Yardstick:
         else:
             print(f"{data}: no labels and no perceptual=; images are compared by pixels alone")
         self.real = [extract(net, self.sets.test.pixels) for net in self.nets]
+        # Training images that choose Parzen's sigma; the row of real images goes without them.
+        self.kept = PARZEN_VALIDATION if data in PARZEN else 0
 
     def measure(self, images: torch.Tensor, seed: int) -> dict[str, Any]:
         """Returns the figures of images, uint8 (N, C, H, W); the first net has all of them."""
@@ -112,7 +122,11 @@ class Yardstick:
             "manifold": precision_recall(self.real[0], features)._asdict(),
         }
         pixels = extract(self.nets[-1], images)
-        return found | {"pixels": frechet_distance(self.real[-1], pixels)._asdict()}
+        found["pixels"] = frechet_distance(self.real[-1], pixels)._asdict()
+        if self.kept:
+            held = extract(self.nets[-1], self.sets.train.pixels[-self.kept :])
+            found["parzen"] = parzen_score(pixels, held, self.real[-1])._asdict()
+        return found
 
 
 def train_autoencoder(options: StudyOptions, data: str, variant: str, seed: int) -> LatentCodec:
@@ -174,7 +188,8 @@ def draw(
     device, clock = torch.device(options.device), Clock()
     train, test = yardstick.sets.train, yardstick.sets.test
     if row == REAL:
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(train) - yardstick.kept, generator=generator)
         return train.pixels[order[:count]], {}
     if row == RECONSTRUCTION:
         return decode_all(codec, encode_all(codec, test, device)), {}
@@ -190,8 +205,10 @@ def draw(
     density = DENSITIES[name](dim=codec.dim, **its).to(device)
     if density.learns:
         rate = options.lde_learning_rate if name == "lde" else None
-        fit = {"steps": options.density_steps, "batch_size": options.density_batch_size}
-        clock.time("fit", lambda: density.fit(latents, seed=seed, learning_rate=rate, **fit))
+        fit: dict[str, Any] = {"steps": options.density_steps, "seed": seed, "learning_rate": rate}
+        fit["batch_size"] = options.density_batch_size
+        fit["holdout"] = HOLDOUT if row.endswith(HELD_OUT) else 0.0
+        clock.time("fit", lambda: density.fit(latents, **fit))
     else:  # a normal with the latents' means and deviations
         density.shift.copy_(latents.mean(0))
         density.scale.copy_(latents.std(0))

@@ -12,6 +12,8 @@ from rlgen.generative.latent_density import DENSITIES
 INCREMENTAL, PLAIN = "incremental", "plain"
 REAL, RECONSTRUCTION, WHOLE = "real", "reconstruction", "whole-vae"
 LDE_SHARED = "lde-shared"  # the estimator with one head for all coordinates, as in the paper
+HELD_OUT, HOLDOUT = "-held-out", 0.05  # rows whose density is the best on 5 % of the latents
+PARZEN = ("mnist",)  # sets whose Parzen log-likelihood is told, as in the paper
 BATCH = 64  # images per step of the autoencoder and of the whole VAE
 
 
@@ -65,7 +67,8 @@ def rows_of(options: StudyOptions, variant: str) -> list[str]:
     whole = [f"{WHOLE}-{beta:g}" for beta in options.betas]
     rivals = list(PYTHAE) if has_pythae() or options.report else []
     mixtures = [f"gmm-{count}" for count in options.mixtures]
-    everything = [REAL, RECONSTRUCTION, *DENSITIES, LDE_SHARED, *mixtures, *rivals, *whole]
+    variants = [LDE_SHARED, f"lde{HELD_OUT}", f"flow{HELD_OUT}"]
+    everything = [REAL, RECONSTRUCTION, *DENSITIES, *variants, *mixtures, *rivals, *whole]
     for name in options.only:
         if name not in everything and name not in PYTHAE:
             raise UserError(f"only: unknown row {name!r}; {closest(name, everything)}")
@@ -78,6 +81,8 @@ def density_of(row: str) -> tuple[str, dict[str, Any]]:
     """Returns a row's density and its options; those of ``gmm-100`` are 100 components."""
     if row == LDE_SHARED:
         return "lde", {"own_heads": False}
+    if row.endswith(HELD_OUT):
+        return row.removesuffix(HELD_OUT), {}
     name, _, gaussians = row.partition("-")
     return name, {"components": int(gaussians)} if gaussians else {}
 

@@ -7,6 +7,7 @@ from latent_density_plan import (
     BATCH,
     INCREMENTAL,
     PLAIN,
+    RECONSTRUCTION,
     StudyOptions,
     folder_of,
     rows_of,
@@ -68,7 +69,22 @@ def report(options: StudyOptions, data: str, variant: str) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     digits = digits_of(found)
-    return [*lines, *(line(row, found, digits) for row in found), ""]
+    lines += [line(row, found, digits) for row in found]
+    return [*lines, "", *parzen_lines(found)]
+
+
+def parzen_lines(found: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
+    """Returns a table of Parzen log-likelihoods, if there are any."""
+    lines = ["| row | seeds | Parzen log-likelihood, nats | sigma |", "| --- | --- | --- | --- |"]
+    for row, runs in found.items():
+        scores = [result["parzen"] for result in runs.values() if "parzen" in result]
+        if scores and row != RECONSTRUCTION:  # those are made of the very images that are scored
+            mean = shown([score["mean"] for score in scores], 1)
+            sigmas = ", ".join(
+                f"{score['sigma']:g}{' (end of the grid)' * score['at_edge']}" for score in scores
+            )
+            lines.append(f"| `{row}` | {len(scores)} | {mean} | {sigmas} |")
+    return [*lines, ""] if len(lines) > 2 else []
 
 
 def line(row: str, found: dict[str, dict[int, dict[str, Any]]], digits: int) -> str:

@@ -36,6 +36,7 @@ new images, with model= a run of python -m rlgen.train model=latent_density:
   complete=a.png keep=4   the first coordinates of an image's latent, the others drawn; count=1
   score=FOLDER            how usual its images are, most unusual first; csv=scores.csv and a sheet
   image=a.png             its reconstruction; keep=4 by its first coordinates alone
+  cell=64                 longest side of an image in a sheet; always computed in fp32
 
 examples:
   python -m rlgen.generate image=photo.jpg mix="{{vangogh: 30, monet: 20, photo: 50}}" out=out.png
@@ -127,7 +128,7 @@ def _is_latent(typed: dict[str, str]) -> bool:
 
         index = read_index(typed["model"], "model=sgn or model=latent_density")
         latent = index["_class_name"] == "LatentDensityPipeline"
-    ours, others = ("mix", "extrapolate", "video", "tile", "frames"), LATENT_ONLY
+    ours, others = ("mix", "extrapolate", "video", "tile", "frames", "precision"), LATENT_ONLY
     for name in typed:
         if latent and name in ours:
             raise UserError(f"{name}= is for a run of model=sgn; {typed['model']} is another kind")

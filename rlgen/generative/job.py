@@ -42,6 +42,7 @@ _MODEL_RANGES: dict[str, tuple[float, float]] = {
     "perceptual": (0.0, 1e6),
     "density_steps": (1, 10**12),
     "density_batch_size": (2, 10**7),
+    "density_holdout": (0.0, 0.5),
     "temperature": (1e-3, 1e3),
 }
 _MODEL_OPTIONAL: dict[str, tuple[float, float]] = {

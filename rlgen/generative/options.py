@@ -59,7 +59,7 @@ class LatentDensityOptions:
         channels: 1 for grey, 3 for RGB; null: as in a labelled set, RGB of a folder.
         norm_scale: Mean of BatchNorm's initial scale; 0 in the authors' code.
         warmup: W, epochs over which coordinates are opened one after another; null: half of the
-            autoencoder's training, as in the paper; 0: all from the start.
+            autoencoder's training, as in the paper; 1 or less: all from the start.
         perceptual: Weight of the perceptual loss; 0.1 or 0 in the paper.
         learning_rate: Adam's, of the autoencoder.
         beta1: Adam's.
@@ -71,6 +71,8 @@ class LatentDensityOptions:
         density_batch_size: Latents per step of the density.
         density_learning_rate: At its start; null: the density's own usual one, for the LDE 4e-3
             (the paper's 2e-4 suits runs far longer than the default one).
+        density_holdout: Share of the training latents, 0 to 0.5 and at most 2,000, that chooses
+            when its weights were best instead of being fitted; for those by gradient steps.
         density_options: Of the density itself, such as ``{components: 50}``.
         temperature: Of the samples in sheets.
     """
@@ -90,6 +92,7 @@ class LatentDensityOptions:
     density_steps: int = 4000
     density_batch_size: int = 128
     density_learning_rate: float | None = None
+    density_holdout: float = 0.05
     density_options: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
 

@@ -218,6 +218,7 @@ class LatentDensityTrainer:
             batch_size=self.options["density_batch_size"],
             seed=self.config["seed"],
             learning_rate=self.options["density_learning_rate"],
+            holdout=self.options.get("density_holdout", 0.0),  # older runs have none
         )
 
     def pipeline(self) -> LatentDensityPipeline:

@@ -97,7 +97,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     (whole, state), (part, other) = final_state(whole_run), final_state(Path("part"))
     assert state == other
     assert state["step"] == 12
-    assert whole.keys() == part.keys() == {"autoencoder", "density", "density_optimizer"}
+    groups = {"autoencoder", "density", "density_optimizer", "density_best"}
+    assert whole.keys() == part.keys() == groups
     for group, tensors in whole.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, part[group][name]), f"{group}/{name}"
@@ -211,10 +212,21 @@ def test_a_finished_density_is_trained_further(whole_run: Path, cwd: Path):
     before = final_state(cwd / "run")[0]
     assert main(["resume=run", "total_steps=14"]) == 0
     after, state = final_state(cwd / "run")
-    assert (state["step"], state["autoencoder_steps"]) == (14, 6)
+    assert (state["step"], state["autoencoder_steps"], state["density_step"]) == (14, 6, 8)
     for name, value in before["autoencoder"].items():
         assert torch.equal(value, after["autoencoder"][name])
     assert not torch.equal(before["density"]["head.weight"], after["density"]["head.weight"])
+
+
+def test_the_share_held_out_reaches_the_density():
+    for share, held in ((0.25, 0.25), (0.0, 0.0)):
+        made = trainer("total_steps=6", "model.density_steps=4", f"model.density_holdout={share}")
+        for step in range(3):
+            made.train_step(step)
+        assert made.fit is not None
+        total = len(made.fit.rows) + len(made.fit.held_out)
+        assert total == len(made.sets.train)
+        assert len(made.fit.held_out) == round(held * total)
 
 
 @pytest.mark.parametrize(

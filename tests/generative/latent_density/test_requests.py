@@ -101,6 +101,7 @@ def test_scores_of_a_folder(folder: Path, pictures: Path, capsys):
     ("arguments", "part"),
     [
         (["mix={a: 1}"], "mix= is for a run of model=sgn"),
+        (["precision=bf16"], "precision= is for a run of model=sgn"),
         (["count=0"], "count=0 is too small"),
         (["interpolate=a.png"], "two images are needed, interpolate=a.png,b.png"),
         (["interpolate=a.png,b.png"], "cannot read 'a.png'"),

@@ -67,7 +67,7 @@ class ColumnCache:
     """The same blocks in eval mode, one column per call: each keeps the past of its input.
 
     A call costs one product per tap whatever the position, so D coordinates cost O(D) columns
-    where running all again for each costs O(D^2). Weights are read once, at the start.
+    where running all again for each costs O(D^2). The blocks' weights are read once, at the start.
 
     Args:
         blocks: In order.

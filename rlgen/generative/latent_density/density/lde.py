@@ -27,7 +27,8 @@ a sixteenth of it for its second half. Half a cosine, as our rivals have it, fit
 shared head 2.22 bits from 4e-3 by the cosine, 2.26 from 6e-3 by the milestones (one seed).
 
 ``own_heads=False``, ``norm_init="paper"``, ``head_init="zeros"``, ``schedule="milestones"``,
-``standardize=False``, ``min_log_scale=-80`` and a rate of 2e-4 bring the release back.
+``standardize=False``, ``min_log_scale=-80``, a rate of 2e-4 and no ``holdout`` bring the release
+back.
 """
 
 from typing import Any, ClassVar

@@ -1,11 +1,12 @@
 """Gradient fits: order of rows, rates, resuming, divergence."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 
-from rlgen.core.errors import NonFiniteLossError
+from rlgen.core.errors import NonFiniteLossError, UserError
 from rlgen.generative.latent_density.density import LDE, MAF, GradientFit, LatentDiffusion
 
 
@@ -42,8 +43,13 @@ def test_few_rows_are_one_batch(tilted):
 
 
 @pytest.mark.parametrize("kind", [LDE, MAF, LatentDiffusion])
-def test_a_resumed_fit_equals_an_uninterrupted_one(kind, tilted):
+@pytest.mark.parametrize("holdout", [0.0, 0.3])
+def test_a_resumed_fit_equals_an_uninterrupted_one(kind, holdout, tilted):
     rows = tilted(14, 0) / 10
+
+    def start(density, rows):
+        return GradientFit(density, rows, steps=10, batch_size=4, seed=0, holdout=holdout)
+
     straight = start(small(kind), rows)
     losses = [straight.step() for _ in range(10)]
     first = start(small(kind), rows)
@@ -52,11 +58,84 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(kind, tilted):
     tensors, state = first.state()
     tensors = {name: {k: v.clone() for k, v in group.items()} for name, group in tensors.items()}
     first.step()  # a state is not changed by what comes after
-    second = start(small(kind), rows, seed=0)
+    second = start(small(kind), rows)
     second.restore(tensors, state)
     assert [second.step() for _ in range(5)] == losses[5:]
     for a, b in zip(second.density.parameters(), straight.density.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", [LDE, MAF])
+def test_held_out_rows_guard_against_learning_by_heart(kind, tilted):
+    few, unseen = tilted(40, 0) / 10, tilted(2000, 1) / 10
+    scores = {}
+    for holdout in (0.0, 0.25):
+        density = LDE(dim=3) if kind is LDE else MAF(dim=3)
+        losses = density.fit(few, steps=300, batch_size=40, learning_rate=1e-2, holdout=holdout)
+        assert len(losses) == 300
+        with torch.no_grad():
+            scores[holdout] = float(density.log_prob(unseen).mean())
+    assert scores[0.25] > scores[0.0] + 1
+
+
+def test_held_out_rows_are_not_fitted_and_choose_the_weights(tilted):
+    rows = torch.arange(40).float()[:, None].repeat(1, 3) / 40
+    fit = start(small(), rows, steps=120, holdout=0.25, learning_rate=0.1)
+    assert len(fit.held_out) == 10
+    assert sorted([*fit.rows[:, 0].tolist(), *fit.held_out[:, 0].tolist()]) == rows[:, 0].tolist()
+    kept = []
+    for _ in range(120):
+        fit.step()
+        _, state = fit.state()
+        kept.append(state.get("density_best_loss", math.inf))
+    assert kept[0] == math.inf  # a check every second step
+    assert all(later <= earlier for earlier, later in pairwise(kept))
+    with torch.no_grad():
+        last = float(fit.density.eval().loss(fit.held_out, torch.Generator()))
+    assert last == pytest.approx(kept[-1])
+
+
+@pytest.mark.parametrize(("count", "holdout", "held"), [(3, 0.5, 1), (2, 0.5, 0), (9, 0.01, 0)])
+def test_two_rows_or_more_are_fitted(count, holdout, held, tilted):
+    fit = start(small(), tilted(count, 0), holdout=holdout)
+    assert (len(fit.rows), len(fit.held_out)) == (count - held, held)
+    fit.step()
+
+
+def test_a_fit_ended_early_has_its_best_weights(tilted):
+    rows = tilted(40, 0)
+    ended, stepped = small(), small()
+    options = {"steps": 60, "batch_size": 4, "seed": 0, "learning_rate": 0.5, "holdout": 0.3}
+    ended.fit(rows, **options, on_step=lambda step, loss: step == 30)
+    fit = GradientFit(stepped, stepped.standardise_on(rows), **options)
+    for _ in range(30):
+        fit.step()
+    last = stepped.head.bias.clone()
+    fit.take_best()
+    assert torch.equal(ended.head.bias, stepped.head.bias)
+    assert not torch.equal(ended.head.bias, last)  # at this rate the last are not the best
+
+
+def test_a_longer_fit_goes_on_from_the_last_weights_not_the_best(tilted):
+    rows = tilted(40, 0)
+    options = {"steps": 30, "batch_size": 4, "seed": 0, "learning_rate": 0.5, "holdout": 0.3}
+    fit = GradientFit(small(), rows, **options)
+    for _ in range(30):
+        fit.step()
+    tensors, state = fit.state()
+    assert torch.equal(fit.density.head.bias, tensors["density_best"]["head.bias"])
+    assert not torch.equal(tensors["density"]["head.bias"], tensors["density_best"]["head.bias"])
+    same, longer = (GradientFit(small(), rows, **{**options, "steps": n}) for n in (30, 40))
+    for other in (same, longer):
+        other.restore(tensors, state)
+    assert torch.equal(same.density.head.bias, fit.density.head.bias)  # done: the best again
+    assert torch.equal(longer.density.head.bias, tensors["density"]["head.bias"])
+
+
+@pytest.mark.parametrize("holdout", [-0.1, 0.6])
+def test_a_wrong_share_is_told(holdout, tilted):
+    with pytest.raises(UserError, match="holdout"):
+        small().fit(tilted(40, 0), holdout=holdout)
 
 
 def test_the_rate_follows_the_density(tilted):
