@@ -72,8 +72,8 @@ class ColumnCache:
     Args:
         blocks: In order.
         head: Convolution of kernel 1 after them.
-        offsets: (D, channels, outputs), what the weights of each column's head add to it; None
-            where all columns have the same head.
+        offsets: (D, channels, outputs), what the weights of each column's head add to it, for at
+            most D columns; None where all have the same head.
     """
 
     def __init__(

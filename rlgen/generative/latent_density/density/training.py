@@ -163,7 +163,7 @@ class GradientFit:
 
         A state still has those of the last step, from which a longer fit goes on.
         """
-        if self._best:
+        if self._best and self._last is None:
             self._last = self._weights()
             self.density.load_state_dict(self._best)
 
@@ -197,6 +197,7 @@ class GradientFit:
         self.density.load_state_dict(tensors["density"])
         restore_optimizer(self._optimizer, tensors["density_optimizer"], state["density_groups"])
         self.done = int(state["density_step"])
+        self._last = None
         self._best = dict(tensors.get("density_best", {}))
         self._best_loss = float(state.get("density_best_loss", math.inf))
         if self.done >= self.steps:
