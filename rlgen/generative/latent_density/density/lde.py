@@ -14,7 +14,7 @@ of a fit of any length. No figure of the paper's tables was seen.
 The heads: a convolution treats all coordinates alike, but those of a latent vector have nothing in
 common. In the release the position is told by the padding alone. Here each coordinate's head adds
 its own offsets to the shared weights; they begin at 0. On 32 latents of Fashion-MNIST 5000 steps
-end at 2.10 bits a dimension instead of 2.22 (one seed; benchmarks/latent_density.py has more).
+end at 2.10 bits a dimension instead of 2.22 (3 seeds, benchmarks/latent_density.py).
 
 The start: the release draws the scale of batch normalisation from N(0, 0.02), mean 0, and has all
 K Gaussians begin alike, since the head's weights are small and its biases 0. Both stall short
