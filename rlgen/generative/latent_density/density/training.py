@@ -21,7 +21,7 @@ from rlgen.generative.latent_density.density.base import CHUNK, FitOptions, Late
 
 _WEIGHTS, _ORDER, _NOISE, _SPLIT = range(4)  # purposes of random numbers
 CHECKS = 50  # of held-out rows in a fit
-MOST_HELD_OUT = 2000  # rows; more would cost time and tell no more
+MOST_HELD_OUT = 2000  # rows; it bounds the time of a check
 
 
 class GradientDensity(LatentDensity):
